@@ -1,0 +1,242 @@
+"""The configuration: frozen models, TOML on disk, unknown keys refused with the nearest known one.
+
+Each section belongs to one step. A call of the API may override single values of its section for that call.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from synalign.errors import ConfigError
+
+#: The configuration's file name inside a workspace.
+CONFIG_NAME = "synalign.toml"
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, and a key that is not known is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Task(Section):
+    """What the text is, in words that the prompts show."""
+
+    description: str = Field("", description="What one text is, e.g. 'a message from a customer to a shop'.")
+    labels: dict[str, str] = Field(default_factory=dict, description="What each label in the data means.")
+    language: str = Field("", description="The language to write in; empty: that of the demonstrations.")
+
+    def meaning(self, label: str) -> str:
+        """Return what prompts call a label: its name or meaning if one is configured, else the label itself."""
+        return self.labels.get(label, label)
+
+
+class Embed(Section):
+    """Which encoder turns text into vectors."""
+
+    model: str = Field(
+        "builtin/lsa",
+        description="'builtin/lsa', 'sentence-transformers/NAME_OR_PATH', or 'openai/MODEL' for an "
+        "OpenAI-compatible embeddings endpoint.",
+    )
+    dimensions: int | None = Field(
+        None, ge=2, le=4096, description="Vector length; unset: 256 for builtin/lsa, the model's own otherwise."
+    )
+    base_url: str | None = Field(None, description="Address of the embeddings endpoint, for 'openai/...'.")
+    api_key_env: str = Field("OPENAI_API_KEY", description="Environment variable that holds the key.")
+    batch_size: int = Field(128, ge=1, le=2048, description="Texts in one request or one forward pass.")
+
+    @field_validator("model")
+    @classmethod
+    def _known_kind(cls, value: str) -> str:
+        kinds = ("sentence-transformers/", "openai/")
+        if value == "builtin/lsa" or any(value.startswith(kind) and len(value) > len(kind) for kind in kinds):
+            return value
+        raise ValueError(f"must be builtin/lsa, sentence-transformers/NAME or openai/MODEL, not {value!r}")
+
+
+class Cluster(Section):
+    """How real records are grouped before selection."""
+
+    k: int | None = Field(None, ge=1, description="Number of clusters; unset: the square root of the record count.")
+
+
+class Select(Section):
+    """Which clusters, and which records of them, the language model is shown."""
+
+    budget: int | None = Field(None, ge=1, description="Selections to make; unset: 32, or all clusters if fewer.")
+    demonstrations: int = Field(4, ge=1, le=50, description="Records shown for one selection.")
+    kernel: Literal["rbf", "matern12", "matern32", "matern52"] = "rbf"
+    length_scale: float | Literal["median"] = Field("median", description="A number, or the median distance.")
+    noise: float = Field(1e-2, gt=0, description="Observation noise variance of the Gaussian process (prior: 1).")
+
+    @field_validator("length_scale")
+    @classmethod
+    def _positive(cls, value: float | str) -> float | str:
+        if isinstance(value, float) and not (math.isfinite(value) and value > 0):
+            raise ValueError(f"must be 'median' or a number above 0, not {value!r}")
+        return value
+
+
+class Llm(Section):
+    """Which language model answers, and how it is asked."""
+
+    model: str = Field(
+        "builtin/ngram",
+        description="'builtin/ngram' (embedded, proves the path, not for training data), 'replay/FILE' (a "
+        "recording), or the name of a model at an OpenAI-compatible endpoint.",
+    )
+    base_url: str | None = Field(None, description="Address of the endpoint; unset: the openai client's default.")
+    api_key_env: str = Field("OPENAI_API_KEY", description="Environment variable that holds the key.")
+    temperature: float | None = Field(None, ge=0, le=2, description="Sampling temperature; unset: the model's own.")
+    max_tokens: int | None = Field(None, ge=1, description="Upper limit on the tokens of one reply.")
+    concurrency: int = Field(8, ge=1, le=1024, description="Requests under way at the same time.")
+    timeout: float = Field(120.0, gt=0, description="Seconds to wait for one reply.")
+    max_attempts: int = Field(5, ge=1, le=100, description="Tries of one request before the step reports it.")
+    input_price: float | None = Field(None, ge=0, description="US dollars for a million prompt tokens.")
+    output_price: float | None = Field(None, ge=0, description="US dollars for a million reply tokens.")
+
+
+class Reason(Section):
+    """Stage 1: the model states the attributes of the demonstrations."""
+
+    prompt: str = Field("reason/attributes", description="A shipped prompt, or the path of a .j2 file.")
+
+
+class Generate(Section):
+    """Stage 2: the model writes new records from the attributes."""
+
+    per_selection: int = Field(10, ge=1, le=200, description="Records asked for in one request.")
+    prompt: str = Field("generate/records", description="A shipped prompt, or the path of a .j2 file.")
+
+
+class Align(Section):
+    """How sampling weights are learned."""
+
+    strength: float = Field(
+        1e-3, gt=0, allow_inf_nan=False, description="eps of the dual: smaller pulls harder towards the real text."
+    )
+    features: int = Field(1024, ge=2, le=65536, multiple_of=2, description="Random Fourier features.")
+    by_label: bool | None = Field(None, description="Match each label by itself; unset: when labels exist.")
+    weight_set: str = Field("default", min_length=1, description="The name under which the weights are kept.")
+
+
+class Config(Section):
+    """All settings of a workspace, as `synalign.toml` holds them."""
+
+    seed: int = Field(0, ge=0, lt=2**63)
+    task: Task = Task()
+    embed: Embed = Embed()  # type: ignore[call-arg]
+    cluster: Cluster = Cluster()  # type: ignore[call-arg]
+    select: Select = Select()  # type: ignore[call-arg]
+    llm: Llm = Llm()  # type: ignore[call-arg]
+    reason: Reason = Reason()  # type: ignore[call-arg]
+    generate: Generate = Generate()  # type: ignore[call-arg]
+    align: Align = Align()  # type: ignore[call-arg]
+
+
+class Source(Section):
+    """One file to ingest, as a `[[sources]]` table of a run file. Paths are relative to that file."""
+
+    path: Path
+    text: str = "text"
+    label: str | None = None
+    id: str | None = None
+    split: str | None = None
+    synthetic: bool = False
+    skip_empty: bool = False
+    query: str | None = Field(None, description="SQL to run over a DuckDB file; its result is ingested.")
+    test_share: float | None = Field(None, gt=0, lt=1, description="Share put into the test split by id hash.")
+
+
+class RunConfig(Config):
+    """What `synalign run FILE` reads: a workspace, its sources and all settings."""
+
+    workspace: Path
+    sources: tuple[Source, ...] = ()
+    steps: tuple[str, ...] | None = Field(None, description="Steps to do; unset: all of them.")
+
+    def settings(self) -> Config:
+        """Return the part that is kept in the workspace."""
+        return Config(**{name: getattr(self, name) for name in Config.model_fields})
+
+
+SectionT = TypeVar("SectionT", bound=Section)
+
+
+def override(section: SectionT, values: Mapping[str, Any]) -> SectionT:
+    """Return `section` with the given values put in, validated; a value of None leaves the configured one.
+
+    Raises:
+        ConfigError: if a value is not allowed.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
+    if not given:
+        return section
+    return parse(type(section), {**section.model_dump(), **given}, type(section).__name__.lower())
+
+
+def parse(model: type[SectionT], data: Mapping[str, Any], where: str) -> SectionT:
+    """Validate plain data as `model`.
+
+    Raises:
+        ConfigError: naming each wrong key, what is allowed there, what was given, and `where` it stands.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        lines = [_explain(model, item) for item in error.errors()]
+        raise ConfigError(f"{where} is not valid:\n" + "\n".join(f"  {line}" for line in lines)) from error
+
+
+def load(model: type[SectionT], path: Path) -> SectionT:
+    """Read a TOML file as `model`.
+
+    Raises:
+        ConfigError: if the file is missing, is not UTF-8 TOML, or holds a key or value that is not allowed.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"There is no configuration file {path}. 'synalign init DIR' writes one.") from error
+    except IsADirectoryError as error:
+        raise ConfigError(f"{path} is a folder; a TOML file is needed here.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not a valid TOML file: {error}.") from error
+    return parse(model, data, str(path))
+
+
+def dumps(config: Config) -> str:
+    """Return the configuration as TOML: what is set, without values that are unset."""
+    import tomli_w
+
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def _explain(model: type[BaseModel], item: Any) -> str:
+    path = [str(part) for part in item["loc"]]
+    key = ".".join(path) or "(the whole)"
+    if item["type"] != "extra_forbidden":
+        return f"{key}: {item['msg']} (given: {item['input']!r})"
+    known = _fields_at(model, path[:-1])
+    near = difflib.get_close_matches(path[-1], known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+    return f"{key}: no such key; {hint}"
+
+
+def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
+    for part in path:
+        field = model.model_fields.get(part)
+        kind = field.annotation if field else None
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            model = kind
+        elif part == "sources":
+            model = Source
+    return sorted(model.model_fields)

@@ -1,0 +1,69 @@
+"""The error tree. One root, so that `except SynAlignError` catches all that this package raises on purpose.
+
+A message says what was wrong, where, what is allowed, what was given and what to do next. Whether the same call can
+succeed later, unchanged, is the field `retryable`, not a guess from the class name.
+"""
+
+from __future__ import annotations
+
+
+class SynAlignError(Exception):
+    """Root of all errors raised on purpose. `retryable`: the same call may succeed later without a change."""
+
+    retryable: bool = False
+
+
+class UsageError(SynAlignError):
+    """The call itself is wrong: an argument, an option, a name. The command line exits with 2."""
+
+
+class ConfigError(UsageError):
+    """A configuration file or value is not valid."""
+
+
+class WorkspaceNotFoundError(UsageError):
+    """There is no workspace in the folder that was named."""
+
+
+class InputError(SynAlignError):
+    """Data that was handed in cannot be taken. Nothing of it was written."""
+
+
+class NotReadyError(SynAlignError):
+    """A step lacks what an earlier step makes."""
+
+
+class StoreError(SynAlignError):
+    """The workspace's tables cannot be read or written as asked."""
+
+
+class WorkspaceBusyError(StoreError):
+    """Another process is writing to the workspace."""
+
+    retryable = True
+
+
+class SqlError(SynAlignError):
+    """A SQL statement given by the user failed, or would write where only reading is allowed."""
+
+
+class NumericsError(SynAlignError):
+    """Arrays that a computation cannot take: no rows, not finite, shapes that do not fit."""
+
+
+class ModelError(SynAlignError):
+    """A language model or embedding endpoint did not do what was asked."""
+
+
+class ModelUnavailableError(ModelError):
+    """A time-out, a rate limit, a server error or no connection: the endpoint may answer later."""
+
+    retryable = True
+
+
+class ModelAuthError(ModelError):
+    """No key, a wrong key, or a key that may not use this model."""
+
+
+class ModelRefusedError(ModelError):
+    """The endpoint understood this one request and refused it (bad request, content filter)."""

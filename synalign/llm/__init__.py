@@ -1,0 +1,1 @@
+"""Text. Only `client` imports openai, only `prompts` imports jinja2."""

@@ -1,0 +1,1 @@
+"""Arrays in, arrays or row indices out. No tables, no configuration, no logging."""

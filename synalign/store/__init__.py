@@ -1,0 +1,1 @@
+"""Tables. Only `lake` imports lancedb, only `query` imports duckdb."""
