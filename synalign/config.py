@@ -133,13 +133,13 @@ class Config(Section):
 
     seed: int = Field(0, ge=0, lt=2**63)
     task: Task = Task()
-    embed: Embed = Embed()  # type: ignore[call-arg]
-    cluster: Cluster = Cluster()  # type: ignore[call-arg]
-    select: Select = Select()  # type: ignore[call-arg]
-    llm: Llm = Llm()  # type: ignore[call-arg]
-    reason: Reason = Reason()  # type: ignore[call-arg]
-    generate: Generate = Generate()  # type: ignore[call-arg]
-    align: Align = Align()  # type: ignore[call-arg]
+    embed: Embed = Embed()
+    cluster: Cluster = Cluster()
+    select: Select = Select()
+    llm: Llm = Llm()
+    reason: Reason = Reason()
+    generate: Generate = Generate()
+    align: Align = Align()
 
 
 class Source(Section):

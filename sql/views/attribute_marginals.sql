@@ -1,0 +1,36 @@
+-- Shares of simple attributes, side by side: in the real training records, in the synthetic ones as they came, and
+-- weighted.
+-- attribute: label, words (a band of the text's length), or cluster
+-- real_share, raw_share, weighted_share: each adds up to 1 for one attribute
+-- needs: real, synthetic_weighted, cluster_members
+with records as (
+    select 'real' as origin, id, text, label, cast(multiplicity as double) as raw, null::double as weight
+    from real where split = 'train'
+    union all
+    select 'synthetic', id, text, label, multiplicity, weight from synthetic_weighted
+),
+described as (
+    select origin, id, label, raw, weight, len(regexp_split_to_array(trim(text), '\s+')) as words from records
+),
+valued as (
+    select origin, 'label' as attribute, coalesce(label, '(none)') as value, raw, weight from described
+    union all
+    select origin, 'words',
+        case when words <= 5 then '01-05' when words <= 10 then '06-10' when words <= 20 then '11-20'
+            when words <= 40 then '21-40' else '41+' end,
+        raw, weight
+    from described
+    union all
+    select d.origin, 'cluster', format('{:04d}', m.cluster_id), d.raw, d.weight
+    from described d join cluster_members m on m.origin = d.origin and m.id = d.id
+)
+select attribute, value,
+    coalesce(sum(raw) filter (origin = 'real'), 0)
+        / sum(sum(raw) filter (origin = 'real')) over attributes as real_share,
+    coalesce(sum(raw) filter (origin = 'synthetic'), 0)
+        / sum(sum(raw) filter (origin = 'synthetic')) over attributes as raw_share,
+    coalesce(sum(weight), 0) / sum(sum(weight)) over attributes as weighted_share
+from valued
+group by attribute, value
+window attributes as (partition by attribute)
+order by attribute, value

@@ -1,0 +1,11 @@
+-- The synthetic records with their current sampling weight, without those that a person excluded.
+-- weight: the share of draws that this record gets; over the set the weights sum to 1
+-- weight_set: the name under which they were learned
+-- label_name: what the label means
+-- needs: synthetic, weights, current_runs, exclusions, label_names
+select s.*, n.label_name, w.weight_set, w.weight
+from synthetic s
+join weights w on w.id = s.id
+join current_runs c on c.run_id = w.run_id and c.step = 'align'
+left join label_names n on n.label = s.label
+where not exists (select 1 from exclusions e where e.id = s.id)

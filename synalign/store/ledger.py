@@ -1,0 +1,108 @@
+"""The ledger of language model calls: SQLite, so that a paid reply survives a killed process and a power cut.
+
+One row for each request, named by the hash of all that decides its reply. A reply is durable (WAL, synchronous=FULL)
+before it counts. When a run closes its rows are copied to the Lance table `calls`; `gc` trims them here after that.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from synalign.errors import StoreError
+from synalign.store.schemas import TABLES
+
+COMPLETE, FAILED, REFUSED = "complete", "failed", "refused"
+
+_COLUMNS = [field.name for field in TABLES["calls"].schema]
+_INTEGERS = {field.name for field in TABLES["calls"].schema if pa.types.is_integer(field.type)}
+_REALS = {field.name for field in TABLES["calls"].schema if pa.types.is_floating(field.type)}
+
+
+def _kind(column: str) -> str:
+    return "integer" if column in _INTEGERS else "real" if column in _REALS else "text"
+
+
+_CREATE = (
+    "create table if not exists calls ("
+    + ", ".join(f"{name} {_kind(name)}{' primary key' if name == 'call_id' else ''}" for name in _COLUMNS)
+    + ") without rowid"
+)
+
+
+class Ledger:
+    """The calls of a workspace. Opening makes no file; the first write does. Safe to use from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+
+    def put(self, row: Mapping[str, Any]) -> None:
+        """Write the outcome of one call, durable on return. A complete reply is never replaced by another outcome.
+
+        Raises:
+            StoreError: if the file cannot be written (a full disk). The reply then does not count.
+        """
+        values = {**row, "finished_at": datetime.now(UTC).isoformat()}
+        names = ", ".join(_COLUMNS)
+        marks = ", ".join(f":{name}" for name in _COLUMNS)
+        changes = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name != "call_id")
+        statement = (
+            f"insert into calls ({names}) values ({marks}) on conflict (call_id) do update set {changes} "
+            f"where calls.status <> '{COMPLETE}'"
+        )
+        with self._lock:
+            try:
+                with self._open() as connection:
+                    connection.execute(statement, {name: values.get(name) for name in _COLUMNS})
+            except sqlite3.Error as error:
+                raise StoreError(f"The ledger {self.path} cannot be written: {error}. The reply was not kept.") from error
+
+    def rows(self, call_ids: Iterable[str] | None = None) -> pa.Table:
+        """Return the calls of the given names, or all, in the layout of the table `calls`, ordered by name."""
+        if not self.path.exists():
+            return TABLES["calls"].schema.empty_table()
+        with self._lock:
+            found = self._open().execute(f"select {', '.join(_COLUMNS)} from calls order by call_id").fetchall()
+        wanted = None if call_ids is None else set(call_ids)
+        rows = [dict(zip(_COLUMNS, row, strict=True)) for row in found if wanted is None or row[0] in wanted]
+        for row in rows:
+            row["finished_at"] = datetime.fromisoformat(row["finished_at"])
+        return pa.Table.from_pylist(rows, schema=TABLES["calls"].schema)
+
+    def forget(self, call_ids: Sequence[str]) -> int:
+        """Drop calls that are safe elsewhere, give the space back, and return how many there were."""
+        if not self.path.exists():
+            return 0
+        with self._lock:
+            connection = self._open()
+            with connection:
+                before = connection.total_changes
+                connection.executemany("delete from calls where call_id = ?", [(call_id,) for call_id in call_ids])
+                dropped = connection.total_changes - before
+            connection.execute("vacuum")
+        return dropped
+
+    def close(self) -> None:
+        """Close the file. The ledger can be used again: the next call opens it."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self.path, timeout=30, check_same_thread=False)
+            connection.execute("pragma journal_mode = wal")
+            connection.execute("pragma synchronous = full")
+            connection.execute(_CREATE)
+            self._connection = connection
+        return self._connection

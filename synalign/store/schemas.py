@@ -1,0 +1,124 @@
+"""The tables of a workspace: their columns and keys. What a row is stands in `docs/tables.md`.
+
+Every key column is non-nullable and carries Lance's primary-key metadata: without it, concurrent inserts of the same
+new keys duplicate rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+_KEY = {"lance-schema:unenforced-primary-key": "true"}
+
+#: The two sides of an alignment; `origin` columns hold one of these.
+REAL, SYNTHETIC = "real", "synthetic"
+ORIGINS = (REAL, SYNTHETIC)
+
+#: Splits that a record may be in. Only `train` is ever fitted on.
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """One table: its schema, and the columns that name a row."""
+
+    schema: pa.Schema
+    key: tuple[str, ...]
+
+
+def _spec(key: str, **columns: pa.DataType) -> TableSpec:
+    names = tuple(key.split())
+    fields = [
+        pa.field(name, kind, nullable=name not in names, metadata=_KEY if name in names else None)
+        for name, kind in columns.items()
+    ]
+    return TableSpec(pa.schema(fields), names)
+
+
+_S, _I, _F, _B = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+_TIME = pa.timestamp("us", tz="UTC")
+_NAMED = pa.list_(pa.struct([("name", _S), ("value", _S)]))
+_SHARES = pa.list_(pa.struct([("label", _S), ("share", _F)]))
+
+RECORD_COLUMNS: dict[str, pa.DataType] = {"id": _S, "text": _S, "label": _S, "split": _S, "run_id": _S}
+
+TABLES: dict[str, TableSpec] = {
+    "real": _spec("id", **RECORD_COLUMNS),
+    "synthetic": _spec("id", **RECORD_COLUMNS, call_id=_S, selection_id=_S, attributes_id=_S),
+    "multiplicities": _spec("run_id origin id", run_id=_S, origin=_S, id=_S, multiplicity=_I),
+    "exclusions": _spec("run_id id", run_id=_S, id=_S, excluded=_B, reason=_S),
+    "embedders": _spec(
+        "run_id", run_id=_S, name=_S, model=_S, dimensions=_I, fitted_on=pa.list_(_S), texts=_I, state=pa.large_binary()
+    ),
+    "clusters": _spec(
+        "run_id cluster_id",
+        run_id=_S, cluster_id=_I, size=_F, label_mix=_SHARES, radius=_F, centroid=pa.list_(pa.float32()),
+    ),
+    "cluster_members": _spec(
+        "run_id origin id",
+        run_id=_S, origin=_S, id=_S, cluster_run_id=_S, cluster_id=_I, distance=_F,
+    ),
+    "selections": _spec(
+        "run_id step",
+        run_id=_S, step=_I, selection_id=_S, round=_I, cluster_run_id=_S, cluster_id=_I, label=_S,
+        variance_before=_F, variance_after=_F, max_remaining=_F, score=_F, demonstrations=pa.list_(_S),
+        kernel=_S, length_scale=_F, noise=_F, informative=_B, stop_reason=_S,
+    ),
+    "attributes": _spec(
+        "run_id id", run_id=_S, id=_S, selection_id=_S, call_id=_S, attributes=_NAMED
+    ),
+    "calls": _spec(
+        "call_id",
+        call_id=_S, run_id=_S, step=_S, selection_id=_S, model=_S, base_url=_S, template_hash=_S, system=_S, user=_S,
+        status=_S, reply=_S, error=_S, finish_reason=_S, mode=_S, attempts=_I, prompt_tokens=_I, completion_tokens=_I,
+        cost_usd=_F, latency_s=_F, finished_at=_TIME,
+    ),
+    "rejections": _spec(
+        "run_id call_id index", run_id=_S, call_id=_S, index=_I, reason=_S, detail=_S, text=_S
+    ),
+    "weights": _spec("run_id id", run_id=_S, id=_S, weight_set=_S, label=_S, weight=_F),
+    "alignments": _spec(
+        "run_id stratum",
+        run_id=_S, stratum=_S, weight_set=_S, embedder=_S, kernel=_S, bandwidth=_F, features=_I, seed=_I, strength=_F,
+        real_records=_I, synthetic_records=_I, share=_F, mmd2_before=_F, mmd2_after=_F, mmd2_heldout_before=_F,
+        mmd2_heldout_after=_F, mmd2_floor=_F, mmd2_test_before=_F, mmd2_test_after=_F, effective_size=_F,
+        effective_share=_F, gap=_F, iterations=_I, converged=_B, dual=pa.list_(_F),
+    ),
+    "metrics": _spec(
+        "run_id metric scope",
+        run_id=_S, metric=_S, scope=_S, value=_F, low=_F, high=_F, real_records=_I, synthetic_records=_I,
+    ),
+    "runs": _spec(
+        "run_id",
+        run_id=_S, sequence=_I, step=_S, parameters=_S, seed=_I, round=_I, inputs=pa.list_(_S), table_versions=_S,
+        counts=_S, notes=pa.list_(_S), seconds=_F, started_at=_TIME, finished_at=_TIME, package_version=_S,
+    ),
+    "activations": _spec("sequence", sequence=_I, step=_S, run_id=_S, at=_TIME),
+}  # fmt: skip
+
+#: Column names that the views give a meaning to; a user's own column of that name is kept as `file_<name>`.
+RESERVED = frozenset(TABLES["synthetic"].schema.names) | {
+    "multiplicity", "weight", "weight_set", "origin", "sample_weight", "excluded", "label_name", "copies",
+}  # fmt: skip
+
+#: Tables whose rows belong to the run that wrote them and are dropped when that run never finished. `calls` is not
+#: among them: a reply that was paid for is kept whatever happens.
+OWNED_BY_RUN = tuple(name for name in TABLES if name not in ("calls", "runs", "activations"))
+
+
+def vectors_spec(dimensions: int) -> TableSpec:
+    """Return the layout of an embedder's table of vectors. Its key is (origin, id): ids of the two sides may meet."""
+    vector = pa.list_(pa.float32(), dimensions)
+    return _spec("origin id", origin=_S, id=_S, run_id=_S, vector=vector)
+
+
+def vectors_table(embedder: str) -> str:
+    """Return the name of the table that holds the vectors of one embedder."""
+    return f"vectors_{embedder}"
+
+
+def empty(name: str) -> pa.Table:
+    """Return the table `name` without rows, for a workspace that has not written it yet."""
+    return TABLES[name].schema.empty_table()
