@@ -1,3 +1,52 @@
-"""SynAlign: match weighted LLM-written text to the distribution of real text, inside LanceDB and DuckDB."""
+"""SynAlign: match weighted LLM-written text to the distribution of real text, inside LanceDB and DuckDB.
+
+import synalign as sa
+
+ws = sa.open("reviews")
+ws.ingest("reviews.csv", text="review", label="stars")
+ws.cluster(); ws.select(budget=64)
+ws.reason(); ws.generate(per_selection=10)
+ws.align()
+ws.sql("select label, sum(weight) from synthetic_weighted group by label").pl()
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from synalign.config import Config, RunConfig
+    from synalign.errors import SynAlignError
+    from synalign.steps.context import Outcome
+    from synalign.steps.training import TrainingData
+    from synalign.workspace import Workspace, open, run
+
+# Where each public name comes from. They are imported when first used: `import synalign` stays fast.
+_HOME = {
+    "Config": "synalign.config",
+    "Outcome": "synalign.steps.context",
+    "RunConfig": "synalign.config",
+    "SynAlignError": "synalign.errors",
+    "TrainingData": "synalign.steps.training",
+    "Workspace": "synalign.workspace",
+    "open": "synalign.workspace",
+    "run": "synalign.workspace",
+}
+
+__all__ = ["Config", "Outcome", "RunConfig", "SynAlignError", "TrainingData", "Workspace", "open", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'synalign' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

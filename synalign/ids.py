@@ -36,9 +36,7 @@ def record_id(text: str, label: str | None, split: str | None = None) -> str:
     return digest(["record/1", text, label, split])
 
 
-def run_id(
-    step: str, version: int, parameters: Mapping[str, Any], seed: int, round: int, inputs: Sequence[str]
-) -> str:
+def run_id(step: str, version: int, parameters: Mapping[str, Any], seed: int, round: int, inputs: Sequence[str]) -> str:
     """Return the name of one run of a step: the same work always has the same name.
 
     `inputs` are the run_ids that the step reads from; their order does not matter. Table versions are left out on

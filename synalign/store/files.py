@@ -94,7 +94,9 @@ def _read_csv(path: Path, separator: str, strings: Sequence[str]) -> pl.DataFram
         kinds = {name: pl.String for name in strings if name in header}
         return pl.read_csv(path, separator=separator, schema_overrides=kinds, infer_schema_length=None)
     except pl.exceptions.PolarsError as error:
-        raise InputError(f"{path} is not a table that can be read: {_first_line(error)}. Nothing was written.") from error
+        raise InputError(
+            f"{path} is not a table that can be read: {_first_line(error)}. Nothing was written."
+        ) from error
 
 
 def _read_json_lines(path: Path) -> pl.DataFrame:

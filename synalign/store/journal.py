@@ -20,7 +20,7 @@ from synalign import ids
 from synalign.store.lake import Lake, is_in, quote
 from synalign.store.schemas import TABLES
 
-_READ = ["run_id", "sequence", "step", "parameters", "inputs", "counts", "finished_at"]
+_READ = ["run_id", "sequence", "step", "parameters", "seed", "inputs", "counts"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Run:
     sequence: int
     step: str
     parameters: dict[str, Any]
+    seed: int
     inputs: list[str]
     counts: dict[str, Any]
 
@@ -81,6 +82,7 @@ class Journal:
                 row["sequence"],
                 row["step"],
                 json.loads(row["parameters"]),
+                row["seed"],
                 row["inputs"],
                 json.loads(row["counts"]),
             )
@@ -143,7 +145,9 @@ class Journal:
             "package_version": synalign.__version__,
         }
         self._lake.insert("runs", pa.Table.from_pylist([row], schema=TABLES["runs"].schema))
-        return Run(plan.run_id, sequence, plan.step, dict(plan.parameters), sorted(plan.inputs), dict(counts))
+        return Run(
+            plan.run_id, sequence, plan.step, dict(plan.parameters), plan.seed, sorted(plan.inputs), dict(counts)
+        )
 
     def _next_sequence(self) -> int:
         highest = [

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 DATA_STORAGE_VERSION = "2.1"
 
 
+#: Table versions that are younger are kept by `compact`, since a reader may have them open.
+KEEP_VERSIONS = timedelta(minutes=10)
+
+
 def quote(value: str) -> str:
     """Return a SQL string literal for a Lance filter."""
     return "'" + value.replace("'", "''") + "'"
@@ -77,7 +81,9 @@ class Lake:
         try:
             rows = rows.select(schema.names).cast(schema)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
-            raise StoreError(f"Rows for table {name!r} do not fit its columns: {error}. Nothing was written.") from error
+            raise StoreError(
+                f"Rows for table {name!r} do not fit its columns: {error}. Nothing was written."
+            ) from error
         if not rows.num_rows:
             return 0
         result = table.merge_insert(list(spec.key)).when_not_matched_insert_all().execute(rows)
@@ -137,7 +143,7 @@ class Lake:
         """
         dataset = self.dataset(name)
         dataset.optimize.compact_files()
-        stats = dataset.cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)
+        stats = dataset.cleanup_old_versions(older_than=KEEP_VERSIONS, delete_unverified=True)
         return int(stats.bytes_removed)
 
     def drop(self, name: str) -> None:

@@ -63,7 +63,9 @@ class Ledger:
                 with self._open() as connection:
                     connection.execute(statement, {name: values.get(name) for name in _COLUMNS})
             except sqlite3.Error as error:
-                raise StoreError(f"The ledger {self.path} cannot be written: {error}. The reply was not kept.") from error
+                raise StoreError(
+                    f"The ledger {self.path} cannot be written: {error}. The reply was not kept."
+                ) from error
 
     def rows(self, call_ids: Iterable[str] | None = None) -> pa.Table:
         """Return the calls of the given names, or all, in the layout of the table `calls`, ordered by name."""

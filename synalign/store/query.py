@@ -21,7 +21,6 @@ from synalign.store import statements
 from synalign.store.lake import Lake
 from synalign.store.ledger import Ledger
 from synalign.store.schemas import TABLES, empty
-from synalign.store.statements import quote_identifier
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
@@ -43,7 +42,9 @@ def connect(lake: Lake, ledger: Ledger, labels: Mapping[str, str]) -> DuckDBPyCo
         relation = lake.dataset(name) if lake.exists(name) else empty(name)
         connection.register(f"raw_{name}", relation)
     connection.register("raw_ledger", ledger.rows())
-    meanings = pa.table({"label": pa.array(labels.keys(), pa.string()), "label_name": pa.array(labels.values(), pa.string())})
+    meanings = pa.table(
+        {"label": pa.array(labels.keys(), pa.string()), "label_name": pa.array(labels.values(), pa.string())}
+    )
     connection.register("raw_label_names", meanings)
     for area in ("base", "views"):
         for statement in statements.load(area):
@@ -53,7 +54,9 @@ def connect(lake: Lake, ledger: Ledger, labels: Mapping[str, str]) -> DuckDBPyCo
     return connection
 
 
-def run(connection: DuckDBPyConnection, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None) -> DuckDBPyRelation:
+def run(
+    connection: DuckDBPyConnection, sql: str, parameters: Sequence[Any] | Mapping[str, Any] | None
+) -> DuckDBPyRelation:
     """Return the result of a user's SQL as a relation (`.pl()`, `.df()`, `.arrow()`, `.fetchall()`).
 
     Raises:
@@ -74,8 +77,49 @@ def relation_names() -> list[str]:
     return [statement.name for area in ("views", "base") for statement in statements.load(area)]
 
 
-def publish(lake: Lake, ledger: Ledger, labels: Mapping[str, str], path: Path) -> None:
+def named(connection: DuckDBPyConnection, name: str, parameters: Mapping[str, Any] | None = None) -> DuckDBPyRelation:
+    """Return the result of a shipped query, a file in `sql/queries/`, with its parameters bound."""
+    return connection.sql(statements.read("queries", name).sql, params=parameters)
+
+
+def matching(connection: DuckDBPyConnection, condition: str, excluded: bool) -> list[str]:
+    """Return the ids of synthetic records, excluded or not, for which a person's SQL condition holds, sorted.
+
+    Raises:
+        SqlError: if the condition is no SQL expression over the columns of `synthetic`.
+    """
+    choice = statements.read("queries", "synthetic_ids").sql
+    try:
+        found = connection.sql(f"from ({choice}) where excluded = $excluded", params={"excluded": excluded})
+        return sorted(row[0] for row in found.filter(condition).project("id").fetchall())
+    except duckdb.Error as error:
+        raise SqlError(
+            f"{str(error).strip()}\n\nThe condition was: {condition}\nIt is what stands after 'where' over the relation "
+            f"synthetic, such as: text like '%as an AI%'. Its columns: {', '.join(found_columns(connection))}."
+        ) from error
+
+
+def found_columns(connection: DuckDBPyConnection) -> list[str]:
+    """Return the columns of the relation `synthetic`."""
+    return connection.sql("from synthetic limit 0").columns
+
+
+def published_state(path: Path) -> str | None:
+    """Return the state that a published catalog was made of, or None if there is none that can be read."""
+    if not path.is_file():
+        return None
+    try:
+        with closing(duckdb.connect(str(path), read_only=True, config=_SETTINGS)) as connection:
+            row = connection.execute("select state from catalog_state").fetchone()
+    except duckdb.Error:
+        return None  # A file that cannot be read, whatever the reason, is one to replace.
+    return row[0] if row else None
+
+
+def publish(lake: Lake, ledger: Ledger, labels: Mapping[str, str], path: Path, state: str) -> None:
     """Write all relations to a new DuckDB file and put it in the place of `path` in one step.
+
+    `state` names what it is made of; `published_state` gives it back.
 
     Readers that have the old file open keep it; none ever sees half of the new one. The file is read-only.
 
@@ -91,15 +135,17 @@ def publish(lake: Lake, ledger: Ledger, labels: Mapping[str, str], path: Path) -
                 connection.execute(f"create table published.{statement.name} as from {statement.name}")
             for name in MATERIALISED:
                 connection.execute(f"create table published.{name} as from {name}")
+            connection.execute("create table published.catalog_state as select $state as state", {"state": state})
             connection.execute("use published")
             for statement in statements.load("views"):
                 if statement.name not in MATERIALISED:
                     connection.execute(f"create view {statement.name} as\n{statement.sql}")
             for statement in statements.load("macros"):
                 connection.execute(statement.sql)
-            for statement in [*statements.load("base"), *statements.load("views")]:
-                kind = "view" if statement.name not in MATERIALISED and statement in statements.load("views") else "table"
-                connection.execute(f"comment on {kind} {statement.name} is {_literal(statement.about)}")
+            for area in ("base", "views"):
+                for statement in statements.load(area):
+                    kind = "table" if area == "base" or statement.name in MATERIALISED else "view"
+                    connection.execute(f"comment on {kind} {statement.name} is {_literal(statement.about)}")
             connection.execute("use memory")
             connection.execute("detach published")
         temporary.chmod(0o444)
@@ -143,6 +189,3 @@ def _literal(value: object) -> str:
 def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
     path.with_name(path.name + ".wal").unlink(missing_ok=True)
-
-
-__all__ = ["MATERIALISED", "connect", "publish", "quote_identifier", "read_file", "relation_names", "run"]

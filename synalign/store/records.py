@@ -13,6 +13,8 @@ from synalign.errors import InputError, UsageError
 from synalign.store.schemas import RESERVED, SPLITS
 
 _SHOWN = 10
+#: Labels that would be mistaken for "all records" and "no label" where labels are listed.
+_RESERVED_LABELS = ("*", "(none)")
 _SPLIT_NAMES = {"training": "train", "dev": "validation", "val": "validation", "valid": "validation"}
 
 
@@ -101,8 +103,14 @@ def label_text(values: pl.Series, source: str) -> pl.Series:
         values = values.fill_nan(None)
         if (whole == whole.round()).all():
             values = values.cast(pl.Int64)
-    text = values.cast(pl.String).str.strip_chars()
-    return text.replace("", None)
+    text = values.cast(pl.String).str.strip_chars().replace("", None)
+    for name in _RESERVED_LABELS:
+        if (text == name).any():
+            raise InputError(
+                f"The label column {values.name!r} of {source} holds {name!r}, which stands for something else in this "
+                "toolkit's tables. Rename that label. Nothing was written."
+            )
+    return text
 
 
 def _check_columns(rows: pl.DataFrame, columns: Columns, source: str) -> None:
@@ -119,9 +127,7 @@ def _check_columns(rows: pl.DataFrame, columns: Columns, source: str) -> None:
         raise InputError(f"{source} has a column '_row', a name used while reading. Rename it. Nothing was written.")
 
 
-def _drop_empty(
-    rows: pl.DataFrame, columns: Columns, skip_empty: bool, source: str, notes: list[str]
-) -> pl.DataFrame:
+def _drop_empty(rows: pl.DataFrame, columns: Columns, skip_empty: bool, source: str, notes: list[str]) -> pl.DataFrame:
     text = rows[columns.text]
     if text.dtype != pl.String:
         if text.dtype.is_nested() or text.dtype == pl.Binary:
@@ -132,7 +138,9 @@ def _drop_empty(
     if not blank.height:
         return rows
     numbers = blank["_row"].to_list()
-    listed = ", ".join(map(str, numbers[:_SHOWN])) + (f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else "")
+    listed = ", ".join(map(str, numbers[:_SHOWN])) + (
+        f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
+    )
     if not skip_empty:
         raise InputError(
             f"{source}: {len(numbers)} of {rows.height} texts in column {columns.text!r} are empty or null (rows "

@@ -24,11 +24,6 @@ class Statement:
     sql: str
 
 
-def quote_identifier(name: str) -> str:
-    """Return a name as a SQL identifier. The only way a name that is not ours gets into a statement."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def load(area: str) -> list[Statement]:
     """Return the statements of one area (a folder below `sql/`), each after those it needs."""
     found = {name: read(area, name) for name in resources.names(f"sql/{area}", ".sql")}

@@ -1,0 +1,3 @@
+-- What a dataset card says of the current alignment.
+-- needs: alignment_summary
+select * from alignment_summary where stratum = '*'

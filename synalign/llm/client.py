@@ -1,0 +1,284 @@
+"""OpenAI-compatible endpoints. Only this module imports openai, and only here its exceptions are known.
+
+Retries with backoff, and the waits that a server asks for, are the openai client's own. Each of its exceptions becomes
+one typed error that says what happened, where, and what to do; no message holds a key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from synalign.config import Llm
+from synalign.errors import ConfigError, ModelAuthError, ModelError, ModelRefusedError, ModelUnavailableError
+from synalign.llm.chat import ChatReply, ChatRequest, attempted
+from synalign.llm.wire import ForeignReplyError, read_completion, read_embeddings
+
+if TYPE_CHECKING:
+    import numpy as np
+    import openai
+
+#: How structure is asked for, the best first; each server gets the first that it takes.
+MODES = ("json_schema", "json_object", "text")
+
+_FORMAT_WORDS = ("response_format", "json_schema", "json_object", "json mode", "schema", "grammar", "guided")
+# Codes that say the content was the trouble: another response format would be refused as well.
+_CONTENT_CODES = ("content_filter", "context_length_exceeded", "invalid_prompt", "string_above_max_length")
+
+
+class Endpoint:
+    """An address, its key, and how messages name both without giving anything away.
+
+    Raises:
+        ConfigError: if the address is no http(s) URL.
+        ModelAuthError: if the key is missing and the address is OpenAI's own, or if it cannot be sent as it is.
+    """
+
+    def __init__(self, base_url: str | None, api_key_env: str, environ: Mapping[str, str]) -> None:
+        self.base_url = base_url or environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+        parts = urlsplit(self.base_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(
+                f"base_url is {self.base_url!r}, which is no address: it must start with http:// or https://, such as "
+                f"http://localhost:8000/v1."
+            )
+        self.shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        self.key_env = api_key_env
+        self.is_openai = f".{parts.hostname}".endswith(".api.openai.com")
+        key = environ.get(api_key_env, "").strip()
+        if not key and self.is_openai:
+            raise ModelAuthError(
+                f"There is no API key for {self.shown}: the environment variable {api_key_env} is not set. Set it, "
+                f"name another in api_key_env, give the base_url of a local server, or use model = 'builtin/ngram'."
+            )
+        if not (key.isascii() and key.isprintable()):
+            raise ModelAuthError(f"The API key in {api_key_env} holds characters that no key has. Set it again.")
+        self.key = key or "not-needed"
+
+    def redact(self, text: str) -> str:
+        """Return `text` on one line of at most 300 characters, without the key."""
+        line = " ".join(text.replace(self.key, "[key]").split())
+        return line if len(line) <= 300 else line[:300] + "..."
+
+
+class OpenAIChat:
+    """A chat model behind an OpenAI-compatible endpoint."""
+
+    def __init__(self, settings: Llm, environ: Mapping[str, str] = os.environ) -> None:
+        import openai
+
+        self._endpoint = Endpoint(settings.base_url, settings.api_key_env, environ)
+        self._client = openai.AsyncOpenAI(
+            api_key=self._endpoint.key,
+            base_url=self._endpoint.base_url,
+            timeout=settings.timeout,
+            max_retries=settings.max_attempts - 1,
+        )
+        self._timeout = settings.timeout
+        # The mode that the server takes, as far as is known. The first request that is refused negotiates, under the
+        # lock; others that are refused meanwhile wait for what comes of it.
+        self._mode = 0
+        self._proved = False
+        self._negotiating = asyncio.Lock()
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        """Answer one request; see ChatModel."""
+        started, mode, spent = time.perf_counter(), self._mode, 0
+        while True:
+            try:
+                return await self._send(request, mode, started, spent)
+            except _FormatRefusedError as refused:
+                spent += refused.attempts
+                async with self._negotiating:
+                    if self._mode <= mode:  # nobody found a mode while this request waited
+                        return await self._negotiate(request, started, spent, refused)
+            mode = self._mode
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def _negotiate(
+        self, request: ChatRequest, started: float, spent: int, refusal: _FormatRefusedError
+    ) -> ChatReply:
+        """Try the modes below the one that was refused; the first that is taken is remembered for this server."""
+        for mode in range(self._mode + 1, len(MODES)):
+            try:
+                reply = await self._send(request, mode, started, spent)
+            except _FormatRefusedError as refused:
+                spent += refused.attempts
+            else:
+                self._mode = mode
+                return reply
+        raise attempted(refusal.error, spent) from refusal
+
+    async def _send(self, request: ChatRequest, mode: int, started: float, spent: int) -> ChatReply:
+        import openai
+
+        where = f"{request.model!r} at {self._endpoint.shown}"
+        try:
+            raw = await self._client.chat.completions.with_raw_response.create(**self._arguments(request, mode))
+        except openai.OpenAIError as error:
+            tries = _attempts(error)
+            typed = translate(error, where, self._endpoint, self._timeout)
+            if MODES[mode] != "text" and self._refuses_format(error):
+                raise _FormatRefusedError(typed, tries) from error
+            raise attempted(typed, spent + tries) from error
+        self._proved = True
+        attempts = spent + raw.retries_taken + 1
+        try:
+            found = read_completion(raw.text)
+        except ForeignReplyError as error:
+            kind = ModelUnavailableError if error.retryable else ModelRefusedError
+            raise attempted(kind(f"{where}: {self._endpoint.redact(str(error))}"), attempts) from error
+        if found.refused:
+            raise attempted(ModelRefusedError(f"{where}: {self._endpoint.redact(found.refused)}"), attempts)
+        return ChatReply(
+            request.call_id,
+            found.text,
+            found.finish_reason,
+            found.prompt_tokens,
+            found.completion_tokens,
+            attempts,
+            time.perf_counter() - started,
+            MODES[mode],
+        )
+
+    def _arguments(self, request: ChatRequest, mode: int) -> dict[str, Any]:
+        arguments: dict[str, Any] = {
+            "model": request.model,
+            "messages": [{"role": "system", "content": request.system}, {"role": "user", "content": request.user}],
+        }
+        if MODES[mode] == "json_schema":
+            schema = {"name": request.schema_name, "schema": dict(request.schema), "strict": True}
+            arguments["response_format"] = {"type": "json_schema", "json_schema": schema}
+        elif MODES[mode] == "json_object":
+            arguments["response_format"] = {"type": "json_object"}
+        # OpenAI's newer models refuse max_tokens; most other servers know nothing else.
+        limit = "max_completion_tokens" if self._endpoint.is_openai else "max_tokens"
+        given = {"temperature": request.temperature, limit: request.max_tokens, "seed": request.seed}
+        return arguments | {name: value for name, value in given.items() if value is not None}
+
+    def _refuses_format(self, error: openai.OpenAIError) -> bool:
+        """Return whether a refusal may be about the response format.
+
+        Any 400 or 422 may, until the server has once accepted something; afterwards it has to say so.
+        """
+        import openai
+
+        if not isinstance(error, openai.APIStatusError) or error.status_code not in (400, 404, 415, 422, 501):
+            return False
+        if error.code in _CONTENT_CODES:
+            return False
+        said = error.response.text.lower()
+        named = any(word in said for word in _FORMAT_WORDS)
+        return named or (not self._proved and error.status_code in (400, 422))
+
+
+class _FormatRefusedError(Exception):
+    """The server would not take a response format; `error` is what to raise if it takes none."""
+
+    def __init__(self, error: ModelError | ConfigError, attempts: int) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.attempts = attempts
+
+
+def translate(error: openai.OpenAIError, where: str, endpoint: Endpoint, timeout: float) -> ModelError | ConfigError:
+    """Return the typed error for an exception of the openai client; `where` names the model and the address.
+
+    An exhausted quota or unpaid account is a ModelAuthError: the key may not use the model until someone pays, and
+    every further request would fail as well. A missing model is a ConfigError for the same reason.
+    """
+    import openai
+
+    if isinstance(error, openai.APITimeoutError):
+        return ModelUnavailableError(f"{where} did not answer within {timeout:g} s. Raise llm.timeout, or try again.")
+    if isinstance(error, openai.APIConnectionError):
+        cause = endpoint.redact(str(error.__cause__ or error))
+        return ModelUnavailableError(f"{where} cannot be reached: {cause}. Check base_url and that the server runs.")
+    if not isinstance(error, openai.APIStatusError):
+        return ModelError(f"{where}: the client failed: {endpoint.redact(str(error))}")
+    status = error.status_code
+    said = f"HTTP {status}: {endpoint.redact(_said(error))}"
+    moderated = status == 403 and any(word in said.lower() for word in ("moderation", "flagged"))
+    if status == 402 or (status == 429 and "insufficient_quota" in (error.code, error.type)):
+        return ModelAuthError(f"{where}: the account has no credit left ({said}). Top it up, or use another key.")
+    if status in (401, 403) and not moderated:
+        return ModelAuthError(f"{where} refused the key from {endpoint.key_env} ({said}). Set one that may use it.")
+    if status == 404:
+        return ConfigError(
+            f"There is no {where} ({said}). Check the model's name, and that base_url is the part before "
+            f"/chat/completions, which often ends in /v1."
+        )
+    if status in (408, 409, 425, 429) or status >= 500:
+        return ModelUnavailableError(f"{where} could not answer ({said}). Try again later, or lower llm.concurrency.")
+    return ModelRefusedError(f"{where} refused the request ({said}).")
+
+
+def openai_embed(
+    texts: Sequence[str],
+    model: str,
+    base_url: str | None,
+    api_key_env: str,
+    batch_size: int,
+    dimensions: int | None = None,
+    progress: Callable[[int], None] | None = None,
+    *,
+    timeout: float = 120.0,
+    max_attempts: int = 5,
+    environ: Mapping[str, str] = os.environ,
+) -> np.ndarray:
+    """Return the embeddings of n texts as float32 [n, d], in their order, as the endpoint scales them.
+
+    `progress` is called after each request with the number of texts in it.
+
+    Raises:
+        ModelError: or one of its kinds, or ConfigError, as for chat; also if the endpoint answers with another number
+            of vectors, another length than `dimensions`, or values that are not finite.
+    """
+    import numpy as np
+    import openai
+
+    endpoint = Endpoint(base_url, api_key_env, environ)
+    where = f"{model!r} at {endpoint.shown}"
+    blocks: list[np.ndarray] = []
+    with openai.OpenAI(
+        api_key=endpoint.key, base_url=endpoint.base_url, timeout=timeout, max_retries=max_attempts - 1
+    ) as client:
+        for start in range(0, len(texts), batch_size):
+            batch = list(texts[start : start + batch_size])
+            wanted: dict[str, Any] = {} if dimensions is None else {"dimensions": dimensions}
+            try:
+                raw = client.embeddings.with_raw_response.create(
+                    input=batch, model=model, encoding_format="float", **wanted
+                )
+            except openai.OpenAIError as error:
+                raise translate(error, where, endpoint, timeout) from error
+            expected = blocks[0].shape[1] if blocks else dimensions
+            try:
+                blocks.append(read_embeddings(raw.text, len(batch), expected))
+            except ForeignReplyError as error:
+                raise ModelError(f"{where}: {endpoint.redact(str(error))}") from error
+            if progress is not None:
+                progress(len(batch))
+    return np.concatenate(blocks) if blocks else np.empty((0, dimensions or 0), dtype=np.float32)
+
+
+def _attempts(error: openai.OpenAIError) -> int:
+    """Return how many requests the client sent before it raised `error`, from the retry count that it sends along."""
+    request = getattr(error, "request", None)
+    return 1 + int(request.headers.get("x-stainless-retry-count", 0)) if request is not None else 1
+
+
+def _said(error: openai.APIStatusError) -> str:
+    """Return what the server wrote, without the wrapping that servers put around it."""
+    if isinstance(error.body, Mapping):
+        for name in ("message", "detail", "error"):
+            if error.body.get(name):
+                return str(error.body[name])
+    return error.response.text or error.message

@@ -1,0 +1,68 @@
+"""What every step is handed, and what it hands back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from synalign.config import Config
+from synalign.store.journal import Clock, Journal, Plan, Run
+from synalign.store.lake import Lake
+from synalign.store.ledger import Ledger
+
+#: Told of progress as (what is done, how much of it is done, how much there is).
+Progress = Callable[[str, int, int], None]
+
+
+def quiet(_what: str, _done: int, _total: int) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """A workspace, as a step sees it. The caller holds the workspace's lock."""
+
+    root: Path
+    config: Config
+    lake: Lake
+    journal: Journal
+    ledger: Ledger
+    progress: Progress = quiet
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step did.
+
+    reused: the run was there already and nothing was computed.
+    counts: what was written or found, by name.
+    notes: what a person should know, in plain sentences.
+    """
+
+    step: str
+    run_id: str
+    reused: bool
+    counts: Mapping[str, Any]
+    notes: Sequence[str] = field(default=())
+    seconds: float = 0.0
+
+
+def reuse(context: Context, run: Run) -> Outcome:
+    """Make a finished run current again, if it is not, and say so."""
+    notes = ("gone back to an earlier run",) if context.journal.activate(run) else ()
+    return Outcome(run.step, run.run_id, True, run.counts, notes)
+
+
+def finish(
+    context: Context,
+    plan: Plan,
+    clock: Clock,
+    counts: Mapping[str, Any],
+    notes: Sequence[str] = (),
+    tables: Sequence[str] = (),
+) -> Outcome:
+    """Write the row that makes a run visible, last of all, and return its outcome."""
+    context.journal.finish(plan, clock, counts, notes, tables)
+    return Outcome(plan.step, plan.run_id, False, dict(counts), tuple(notes), clock.seconds)

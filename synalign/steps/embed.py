@@ -1,0 +1,270 @@
+"""embed: text becomes vectors. Each version of an embedder has a table of its own, and only new records are embedded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from synalign.config import Embed, override
+from synalign.errors import NotReadyError, UsageError
+from synalign.steps.context import Context, Outcome, finish
+from synalign.steps.reading import record_runs, records, require_real
+from synalign.store.journal import Clock, Plan, Run
+from synalign.store.lake import quote
+from synalign.store.schemas import ORIGINS, REAL, SYNTHETIC, TABLES, vectors_spec, vectors_table
+
+BUILTIN = "builtin/lsa"
+DEFAULT_DIMENSIONS = 256
+
+#: Texts encoded and stored in one commit: memory is bounded, and a killed run goes on where it was. What an endpoint
+#: is paid for is stored in smaller steps.
+_BLOCK, _BLOCK_OF_ENDPOINT = 32768, 2048
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """One version of an encoder. `name` is that of its table of vectors; `run_id` that of the run that made it."""
+
+    name: str
+    run_id: str
+    model: str
+    fitted_on: tuple[str, ...]
+
+
+def embed(
+    context: Context,
+    *,
+    model: str | None = None,
+    dimensions: int | None = None,
+    base_url: str | None = None,
+    refit: bool = False,
+) -> Outcome:
+    """Embed all records that have no vector of the newest embedder of a model; fit one first if there is none.
+
+    Raises:
+        NotReadyError: without real training records.
+        ModelError: if an endpoint fails. Vectors of finished batches of records stay.
+    """
+    settings = override(context.config.embed, {"model": model, "dimensions": dimensions, "base_url": base_url})
+    require_real(context)
+    embedder = None if refit else find(context, settings)
+    embedder = embedder or fit(context, settings)
+    return apply(context, embedder, settings)
+
+
+def resolve(context: Context, settings: Embed, name: str | None = None, *, synthetic_fit: bool = False) -> Embedder:
+    """Return the embedder that a step is to use, fitted if need be, with all records embedded.
+
+    Args:
+        name: an embedder's own name, if the user gave one.
+        synthetic_fit: only an embedder that saw the synthetic records too will do. A latent semantic space that was
+            fitted to few real records alone makes all other text look far away, real text included.
+
+    Raises:
+        UsageError: if there is no embedder of that name.
+    """
+    if name is not None:
+        embedder = named(context, name)
+        settings = override(settings, {"model": embedder.model})
+    else:
+        found = find(context, settings)
+        stale = found is not None and synthetic_fit and is_fitted(settings) and SYNTHETIC not in found.fitted_on
+        embedder = fit(context, settings) if found is None or stale else found
+    apply(context, embedder, settings)
+    return embedder
+
+
+def is_fitted(settings: Embed) -> bool:
+    """Return whether the model is fitted to the workspace's text, rather than fixed."""
+    return settings.model == BUILTIN
+
+
+def named(context: Context, name: str) -> Embedder:
+    """Return the embedder called `name`.
+
+    Raises:
+        UsageError: if there is none, listing those there are.
+    """
+    there = embedders(context)
+    for embedder in there:
+        if embedder.name == name:
+            return embedder
+    raise UsageError(f"There is no embedder {name!r}. There are: {', '.join(e.name for e in there) or 'none yet'}.")
+
+
+def embedders(context: Context) -> list[Embedder]:
+    """Return all embedders, oldest first."""
+    rows = context.lake.read("embedders", ["name", "run_id", "model", "fitted_on"]).to_pylist()
+    order = {run.run_id: run.sequence for run in context.journal.runs("embedder")}
+    rows = sorted((row for row in rows if row["run_id"] in order), key=lambda row: order[row["run_id"]])
+    return [Embedder(row["name"], row["run_id"], row["model"], tuple(row["fitted_on"])) for row in rows]
+
+
+def find(context: Context, settings: Embed) -> Embedder | None:
+    """Return the newest embedder that these settings describe, or None."""
+    wanted = _parameters(settings)
+    runs = [run for run in context.journal.runs("embedder") if run.parameters == wanted]
+    return next((e for e in embedders(context) if runs and e.run_id == runs[-1].run_id), None)
+
+
+def fit(context: Context, settings: Embed) -> Embedder:
+    """Make a new embedder version from the training text there is; one made of the same text before is returned."""
+    clock = Clock()
+    sources: list[Run] = []
+    if is_fitted(settings):
+        sources = [run for origin in ORIGINS for run in record_runs(context, origin)]
+    plan = Plan("embedder", _parameters(settings), [run.run_id for run in sources], context.config.seed)
+    name = f"{_slug(settings.model)}_{plan.run_id[:8]}"
+    done = context.journal.get(plan.run_id)
+    if done is not None:
+        return named(context, name)
+    context.journal.sweep(("embedders",))
+    fitted_on: list[str] = []
+    texts: list[str] = []
+    state, dimensions = b"", settings.dimensions or 0
+    if is_fitted(settings):
+        from synalign.numerics.lsa import fit_lsa
+
+        chosen = _fit_texts(context)
+        fitted_on = [origin for origin in ORIGINS if chosen[origin]]
+        texts = [text for origin in fitted_on for text in chosen[origin]]
+        context.progress("fitting the embedder", 0, 1)
+        lsa = fit_lsa(texts, settings.dimensions or DEFAULT_DIMENSIONS, context.config.seed)
+        state, dimensions = lsa.to_bytes(), lsa.dimensions
+        context.progress("fitting the embedder", 1, 1)
+    row = {
+        "run_id": plan.run_id,
+        "name": name,
+        "model": settings.model,
+        "dimensions": dimensions,
+        "fitted_on": fitted_on,
+        "texts": len(texts),
+        "state": state,
+    }
+    context.lake.insert("embedders", pa.Table.from_pylist([row], schema=TABLES["embedders"].schema))
+    finish(context, plan, clock, {"embedder": name, "texts": len(texts), "dimensions": dimensions})
+    return Embedder(name, plan.run_id, settings.model, tuple(fitted_on))
+
+
+def apply(context: Context, embedder: Embedder, settings: Embed) -> Outcome:
+    """Embed the records of each ingest or generation that this embedder has not seen."""
+    clock = Clock()
+    work = [
+        (origin, source, Plan("embed", {"embedder": embedder.name, "origin": origin}, [embedder.run_id, source.run_id]))
+        for origin in ORIGINS
+        for source in record_runs(context, origin)
+    ]
+    finished = {run.run_id for run in context.journal.runs("embed")}
+    missing = [item for item in work if item[2].run_id not in finished]
+    counts = {"embedder": embedder.name, "records": 0}
+    if not missing:
+        if not work:
+            raise NotReadyError("There are no records to embed. Ingest some first.")
+        last = context.journal.get(work[-1][2].run_id)
+        assert last is not None
+        return Outcome("embed", last.run_id, True, counts)
+    encode = encoder(context, embedder, settings)
+    for origin, source, plan in missing:
+        counts["records"] += _embed_source(context, embedder, encode, origin, source, plan)
+    seconds = clock.seconds
+    rate = counts["records"] / max(seconds, 1e-9)
+    notes = (f"{rate:,.0f} texts a second",) if counts["records"] else ()
+    return Outcome("embed", missing[-1][2].run_id, False, counts, notes, seconds)
+
+
+def encoder(context: Context, embedder: Embedder, settings: Embed) -> Callable[[Sequence[str]], np.ndarray]:
+    """Return the function that turns texts into vectors, float32 [n, d], as this embedder does."""
+    kind, _, rest = embedder.model.partition("/")
+    if embedder.model == BUILTIN:
+        from synalign.numerics.lsa import Lsa
+
+        stored = context.lake.read("embedders", ["state"], f"run_id = {quote(embedder.run_id)}")
+        return Lsa.from_bytes(stored["state"][0].as_py()).transform
+    from synalign.llm import encoders
+
+    if kind == "sentence-transformers":
+        return lambda texts: encoders.encode_sentence_transformers(list(texts), rest, settings.batch_size)
+    return lambda texts: encoders.openai_embed(
+        list(texts),
+        model=rest,
+        base_url=settings.base_url,
+        api_key_env=settings.api_key_env,
+        batch_size=settings.batch_size,
+        dimensions=settings.dimensions,
+    )
+
+
+def _embed_source(
+    context: Context,
+    embedder: Embedder,
+    encode: Callable[[Sequence[str]], np.ndarray],
+    origin: str,
+    source: Run,
+    plan: Plan,
+) -> int:
+    clock = Clock()
+    frame = records(context, origin, runs=[source], with_excluded=True)
+    name = vectors_table(embedder.name)
+    total = frame.height
+    if context.lake.exists(name):
+        known = pl.from_arrow(context.lake.read(name, ["id"], f"origin = {quote(origin)}"))
+        assert isinstance(known, pl.DataFrame)
+        frame = frame.join(known, on="id", how="anti")
+    block = _BLOCK_OF_ENDPOINT if embedder.model.startswith("openai/") else _BLOCK
+    what = f"embedding {origin} records"
+    for start in range(0, frame.height, block):
+        context.progress(what, total - frame.height + start, total)
+        part = frame.slice(start, block)
+        _store(context, name, origin, plan.run_id, part["id"], encode(part["text"].to_list()))
+    context.progress(what, total, total)
+    context.journal.finish(plan, clock, {"records": total})
+    return total
+
+
+def _store(context: Context, name: str, origin: str, run_id: str, ids: pl.Series, matrix: np.ndarray) -> None:
+    spec = vectors_spec(matrix.shape[1])
+    columns = {
+        "origin": pa.array([origin] * len(ids)),
+        "id": ids.to_arrow().cast(pa.string()),
+        "run_id": pa.array([run_id] * len(ids)),
+        "vector": pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1]),
+    }
+    context.lake.insert(name, pa.table(columns, schema=spec.schema), spec)
+
+
+def _parameters(settings: Embed) -> dict[str, object]:
+    dimensions = settings.dimensions or (DEFAULT_DIMENSIONS if is_fitted(settings) else None)
+    where = settings.base_url if settings.model.startswith("openai/") else None
+    return {"model": settings.model, "dimensions": dimensions, "base_url": where}
+
+
+def _fit_texts(context: Context) -> dict[str, list[str]]:
+    """Choose the texts to fit on: half the room for each side, what one leaves to the other, by the hash of the id."""
+    from synalign.numerics.lsa import MAX_FIT_TEXTS
+
+    frames = {
+        origin: records(context, origin, split="train", with_excluded=True).select("id", "text") for origin in ORIGINS
+    }
+    half = MAX_FIT_TEXTS // 2
+    room = {
+        REAL: max(half, MAX_FIT_TEXTS - frames[SYNTHETIC].height),
+        SYNTHETIC: max(half, MAX_FIT_TEXTS - frames[REAL].height),
+    }
+    return {origin: _by_hash(frames[origin], room[origin]) for origin in ORIGINS}
+
+
+def _by_hash(frame: pl.DataFrame, count: int) -> list[str]:
+    if frame.height <= count:
+        return frame["text"].to_list()
+    keys = pl.Series("key", [sha256(f"fit/1:{name}".encode()).hexdigest() for name in frame["id"]])
+    return frame.with_columns(keys).sort("key").head(count).sort("id")["text"].to_list()
+
+
+def _slug(model: str) -> str:
+    name = model.removeprefix("builtin/").rstrip("/").rpartition("/")[2]
+    return "".join(c if c.isalnum() else "_" for c in name.lower())[:40]

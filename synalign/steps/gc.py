@@ -1,0 +1,54 @@
+"""gc: gives back space. Needs the workspace's lock, since the files of a live writer look like orphans."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from synalign.steps.context import Context
+from synalign.steps.embed import embedders
+from synalign.store.schemas import OWNED_BY_RUN, vectors_table
+
+
+def gc(context: Context) -> dict[str, int]:
+    """Clean up; return {"rows", "bytes", "tables", "replies"}: what was dropped.
+
+    Dropped are rows of runs that never finished, files that no table version names, old versions, tables of vectors
+    whose embedder was never finished, and replies in the ledger that are in `calls` as well.
+    """
+    rows = context.journal.sweep(OWNED_BY_RUN)
+    kept = {vectors_table(embedder.name) for embedder in embedders(context)}
+    stray = [name for name in context.lake.names() if name.startswith("vectors_") and name not in kept]
+    for name in stray:
+        context.lake.drop(name)
+    freed = _remove_unfinished_tables(context.lake.path, set(context.lake.names()))
+    for number, name in enumerate(names := context.lake.names()):
+        context.progress("compacting tables", number, len(names))
+        freed += context.lake.compact(name)
+    context.progress("compacting tables", len(names), len(names))
+    return {"rows": rows, "bytes": freed, "tables": len(stray), "replies": _trim_ledger(context)}
+
+
+def _trim_ledger(context: Context) -> int:
+    """Forget replies that `calls` holds. Lance makes no fsync: its files are made durable first."""
+    folded = context.lake.read("calls", ["call_id"])["call_id"].to_pylist()
+    if not folded:
+        return 0
+    for path in (context.lake.path / "calls.lance").rglob("*"):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    return context.ledger.forget(folded)
+
+
+def _remove_unfinished_tables(root: Path, known: set[str]) -> int:
+    """Remove table folders whose creation was killed before the first version."""
+    freed = 0
+    for folder in root.glob("*.lance"):
+        if folder.name.removesuffix(".lance") not in known:
+            freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            shutil.rmtree(folder)
+    return freed

@@ -1,0 +1,135 @@
+"""ingest: a user's rows become records. All of them or, when something is wrong, none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from synalign.errors import InputError
+from synalign.steps.context import Context, Outcome, finish, reuse
+from synalign.store import files
+from synalign.store.journal import Clock, Plan
+from synalign.store.records import Columns, Records, to_records
+from synalign.store.schemas import REAL, SYNTHETIC, TABLES
+
+_PROVENANCE = ("call_id", "selection_id", "attributes_id")
+
+
+def read(
+    source: Any,
+    columns: Columns,
+    *,
+    synthetic: bool,
+    skip_empty: bool = False,
+    test_share: float | None = None,
+    query: str | None = None,
+) -> Records:
+    """Read and check what is to be ingested. Touches no workspace, so that bad input cannot leave anything behind.
+
+    Raises:
+        InputError, UsageError: see `synalign.store.files.read` and `synalign.store.records.to_records`.
+    """
+    name = str(source) if isinstance(source, str | Path) else f"the {type(source).__name__}"
+    rows, first_row = files.read(source, list(columns.named().values()), query)
+    if synthetic and test_share is not None:
+        raise InputError("Synthetic records have no test split; leave the test share out. Nothing was written.")
+    return to_records(rows, columns, first_row=first_row, skip_empty=skip_empty, test_share=test_share, source=name)
+
+
+def ingest(context: Context, records: Records, *, synthetic: bool) -> Outcome:
+    """Store records that were read and checked. The same content again adds nothing.
+
+    Raises:
+        InputError: if an id is known already and stands for other content, or a column changed its type.
+    """
+    clock = Clock()
+    origin = SYNTHETIC if synthetic else REAL
+    plan = Plan("ingest", {"origin": origin, "content": records.digest})
+    done = context.journal.get(plan.run_id)
+    if done is not None:
+        return reuse(context, done)
+    context.journal.sweep((origin, "multiplicities"))
+    frame = records.frame.with_columns(pl.lit(plan.run_id).alias("run_id"))
+    if synthetic:
+        frame = frame.with_columns(*(pl.lit(None, pl.String).alias(name) for name in _PROVENANCE))
+    _check_known_ids(context, frame, origin)
+    _add_own_columns(context, frame, origin)
+    notes = list(records.notes)
+    context.progress("storing records", 0, frame.height)
+    repeats = records.repeats.with_columns(pl.lit(plan.run_id).alias("run_id"), pl.lit(origin).alias("origin"))
+    context.lake.insert("multiplicities", _arrow(repeats))
+    added = context.lake.insert(origin, _arrow(frame))
+    context.progress("storing records", frame.height, frame.height)
+    if added < frame.height:
+        notes.append(f"{frame.height - added} records were in the workspace already")
+    counts = {"origin": origin, "records": frame.height, "added": added}
+    counts |= {f"split_{name}": count for name, count in sorted(frame["split"].value_counts().rows())}
+    return finish(context, plan, clock, counts, notes, (origin, "multiplicities"))
+
+
+def _check_known_ids(context: Context, frame: pl.DataFrame, origin: str) -> None:
+    known = pl.from_arrow(context.lake.read(origin, ["id", "text", "label", "split"]))
+    assert isinstance(known, pl.DataFrame)
+    both = frame.select("id", "text", "label", "split").join(known, on="id", suffix="_known")
+    other = both.filter(
+        (pl.col("text") != pl.col("text_known"))
+        | pl.col("label").ne_missing(pl.col("label_known"))
+        | (pl.col("split") != pl.col("split_known"))
+    )
+    if other.height:
+        first = other.row(0, named=True)
+        raise InputError(
+            f"{other.height} ids are in the workspace already with different text, label or split, first "
+            f"{first['id']!r}: {_short(first['text_known'])} ({first['label_known']}, {first['split_known']}) there, "
+            f"{_short(first['text'])} ({first['label']}, {first['split']}) here. Records are never changed in place: "
+            "give new content a new id. Nothing was written."
+        )
+
+
+def _add_own_columns(context: Context, frame: pl.DataFrame, origin: str) -> None:
+    there = context.lake.schema(origin)
+    arrow = _arrow(frame)
+    for field in arrow.schema:
+        if field.name in there.names and field.type != there.field(field.name).type:
+            wanted = there.field(field.name).type
+            try:
+                arrow[field.name].cast(wanted)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+                raise InputError(
+                    f"The column {field.name!r} holds {field.type} here and {wanted} in the workspace, and cannot be "
+                    f"turned into that ({error}). Rename or convert it. Nothing was written."
+                ) from error
+    known = set(TABLES[origin].schema.names)
+    new = [field for field in arrow.schema if field.name not in known and field.name not in there.names]
+    context.lake.add_columns(origin, [_storable(field) for field in new])
+
+
+def _storable(field: pa.Field) -> pa.Field:
+    """A column of nulls only gets the type of text, since Lance stores no null type."""
+    return pa.field(field.name, pa.string() if pa.types.is_null(field.type) else field.type)
+
+
+def _arrow(frame: pl.DataFrame) -> pa.Table:
+    table = frame.to_arrow()
+    plain = [
+        pa.field(field.name, _plain(field.type)) if field.name in table.schema.names else field
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(plain))
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_dictionary(kind):
+        return pa.string()
+    if pa.types.is_large_list(kind):
+        return pa.list_(_plain(kind.value_type))
+    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        return pa.binary()
+    return kind
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -1,0 +1,24 @@
+"""Keeps `catalog.duckdb` up with the tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from synalign import __version__, ids
+from synalign.steps.context import Context
+from synalign.store import query
+
+
+def publish_if_stale(context: Context, path: Path) -> bool:
+    """Publish the catalog if the tables, the ledger or the label names changed since; return whether it did."""
+    done = context.journal.runs()
+    ledger = [context.ledger.rows().num_rows, context.lake.version("calls")]
+    activations = context.lake.read("activations", ["sequence"]).num_rows
+    labels = context.config.task.labels
+    state = ids.digest(["catalog/1", __version__, len(done), activations, ledger, labels])
+    if query.published_state(path) == state:
+        return False
+    context.progress("publishing the catalog", 0, 1)
+    query.publish(context.lake, context.ledger, labels, path, state)
+    context.progress("publishing the catalog", 1, 1)
+    return True

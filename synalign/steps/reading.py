@@ -1,0 +1,106 @@
+"""Reads visible rows and turns them into arrays ordered by id: the first third of every step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from synalign.errors import NotReadyError, StoreError
+from synalign.steps.context import Context
+from synalign.store.journal import Run
+from synalign.store.lake import is_in, quote
+from synalign.store.schemas import REAL, SYNTHETIC, vectors_table
+
+
+def record_runs(context: Context, origin: str) -> list[Run]:
+    """Return the runs that brought records of one side, in order."""
+    runs = [run for run in context.journal.runs("ingest") if run.parameters["origin"] == origin]
+    return runs + context.journal.runs("generate") if origin == SYNTHETIC else runs
+
+
+def records(
+    context: Context,
+    origin: str,
+    split: str | None = None,
+    runs: Sequence[Run] | None = None,
+    with_excluded: bool = False,
+) -> pl.DataFrame:
+    """Return visible records ordered by id, with columns id, text, label, split, multiplicity.
+
+    Synthetic records that a person excluded are left out, unless asked for. `split` and `runs` narrow the choice.
+    """
+    sources = record_runs(context, origin) if runs is None else runs
+    where = is_in("run_id", [run.run_id for run in sources])
+    if split is not None:
+        where += f" and split = {quote(split)}"
+    table = context.lake.read(origin, ["id", "text", "label", "split"], where)
+    frame = _frame(table)
+    frame = frame.join(_multiplicities(context, origin), on="id", how="left")
+    frame = frame.with_columns(pl.col("multiplicity").fill_null(1)).sort("id")
+    if origin == SYNTHETIC and not with_excluded:
+        frame = frame.join(excluded(context), on="id", how="anti")
+    return frame
+
+
+def excluded(context: Context) -> pl.DataFrame:
+    """Return the ids of synthetic records that a person excluded; of several verdicts the last counts."""
+    order = pl.DataFrame(
+        [{"run_id": run.run_id, "sequence": run.sequence} for run in context.journal.runs("exclude")],
+        schema={"run_id": pl.String, "sequence": pl.Int64},
+    )
+    verdicts = _frame(context.lake.read("exclusions", ["run_id", "id", "excluded"])).join(order, on="run_id")
+    last = verdicts.sort("sequence").group_by("id", maintain_order=True).last()
+    return last.filter(pl.col("excluded")).select("id").sort("id")
+
+
+def require_real(context: Context) -> pl.DataFrame:
+    """Return the real training records.
+
+    Raises:
+        NotReadyError: if there are none, saying how to get them.
+    """
+    frame = records(context, REAL, split="train")
+    if not frame.height:
+        raise NotReadyError(
+            f"The workspace {context.root} has no real training records. Ingest some first: "
+            "ws.ingest('file.csv', text='...') or 'synalign ingest DIR FILE --text COLUMN'."
+        )
+    return frame
+
+
+def vectors(context: Context, embedder: str, origin: str, ids: pl.Series) -> np.ndarray:
+    """Return the vectors of the given records, float32 [len(ids), d], in the order of `ids`.
+
+    Raises:
+        StoreError: if one of them has no vector of this embedder: two embedders are never mixed to fill a gap.
+    """
+    name = vectors_table(embedder)
+    if not context.lake.exists(name):
+        raise StoreError(f"There are no vectors of the embedder {embedder!r}. Run 'synalign embed'.")
+    table = context.lake.read(name, ["id", "vector"], f"origin = {quote(origin)}")
+    dimensions = table.schema.field("vector").type.list_size
+    matrix = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, dimensions)
+    there = _frame(table.select(["id"])).with_row_index("row")
+    rows = ids.to_frame("id").join(there, on="id", how="left", maintain_order="left")["row"]
+    if rows.null_count():
+        raise StoreError(
+            f"{rows.null_count()} of {len(ids)} {origin} records have no vector of the embedder {embedder!r}. Run "
+            "'synalign embed'."
+        )
+    return matrix[rows.to_numpy()]
+
+
+def _multiplicities(context: Context, origin: str) -> pl.DataFrame:
+    finished = [run.run_id for run in record_runs(context, origin)]
+    where = f"origin = {quote(origin)} and {is_in('run_id', finished)}"
+    frame = _frame(context.lake.read("multiplicities", ["id", "multiplicity"], where))
+    return frame.group_by("id").agg(pl.col("multiplicity").max())
+
+
+def _frame(table: pa.Table) -> pl.DataFrame:
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame

@@ -1,0 +1,91 @@
+"""reason: stage 1. The language model states the attributes of the demonstrations of each selection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from synalign import ids
+from synalign.config import override
+from synalign.llm.parsing import ParseFailure, parse
+from synalign.llm.prompts import render, template_hash
+from synalign.llm.schemas import AttributeSet
+from synalign.steps.calls import (
+    NGRAM_NOTE,
+    Job,
+    chat_request,
+    current_selections,
+    demonstrations,
+    prompt_name,
+    rejection,
+    request_parameters,
+    send,
+)
+from synalign.steps.context import Context, Outcome, finish, reuse
+from synalign.store.journal import Clock, Plan
+from synalign.store.schemas import TABLES
+
+
+def reason(context: Context, *, model: str | None = None, base_url: str | None = None) -> Outcome:
+    """Ask for the attributes of each current selection.
+
+    Raises:
+        NotReadyError: if nothing is selected.
+        ModelError: see `synalign.steps.calls.send`; replies that came are kept.
+    """
+    settings = override(context.config.llm, {"model": model, "base_url": base_url})
+    run, selections = current_selections(context)
+    template = prompt_name(context, context.config.reason.prompt)
+    clock = Clock()
+    task = context.config.task
+    parameters = request_parameters(settings, task, template_hash(template))
+    plan = Plan("reason", parameters, [run.run_id], context.config.seed)
+    done = context.journal.get(plan.run_id)
+    if done is not None:
+        return reuse(context, done)
+    shown = demonstrations(context, selections)
+    jobs = []
+    for row in selections:
+        prompt = render(template, {"task": task, "demonstrations": shown[row["selection_id"]]})
+        request = chat_request(context, settings, prompt, AttributeSet, ("reason", row["step"]))
+        jobs.append(Job(request, row["selection_id"], prompt.template_hash))
+    calls = send(context, plan, settings, jobs)
+    context.journal.sweep(("attributes", "rejections"))
+    kept, refused = _read(plan.run_id, jobs, calls)
+    context.lake.insert("attributes", pa.Table.from_pylist(kept, schema=TABLES["attributes"].schema))
+    context.lake.insert("rejections", pa.Table.from_pylist(refused, schema=TABLES["rejections"].schema))
+    notes = [NGRAM_NOTE] if settings.model == "builtin/ngram" else []
+    if refused:
+        notes.append(f"{len(refused)} replies or parts of them could not be used; see the relation rejections")
+    counts = {"selections": len(selections), "attributes": len(kept), "rejections": len(refused)}
+    return finish(context, plan, clock, counts, notes, ("selections", "calls", "attributes"))
+
+
+def _read(
+    run_id: str, jobs: list[Job], calls: dict[str, dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Turn replies into rows of `attributes` and `rejections`."""
+    kept, refused = [], []
+    for job in jobs:
+        call = calls[job.request.call_id]
+        call_id = call["call_id"]
+        if call["reply"] is None:
+            refused.append(rejection(run_id, call_id, -1, call["status"], call["error"] or "", ""))
+            continue
+        answer = parse(call["reply"], AttributeSet)
+        if isinstance(answer, ParseFailure):
+            refused.append(rejection(run_id, call_id, -1, answer.reason, answer.detail, call["reply"]))
+            continue
+        for number, problem in enumerate(answer.problems):
+            refused.append(rejection(run_id, call_id, -2 - number, problem.reason, problem.detail, ""))
+        kept.append(
+            {
+                "run_id": run_id,
+                "id": ids.digest(["attributes/1", run_id, job.selection_id]),
+                "selection_id": job.selection_id,
+                "call_id": call_id,
+                "attributes": [item.model_dump() for item in answer.value.attributes],
+            }
+        )
+    return kept, refused

@@ -1,0 +1,64 @@
+"""search: the records nearest to a text or to a record, by cosine distance of one embedder's vectors."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from synalign.config import override
+from synalign.errors import NotReadyError, UsageError
+from synalign.steps import embed as embedding
+from synalign.steps.context import Context
+from synalign.steps.reading import records, vectors
+from synalign.store.lake import quote
+from synalign.store.schemas import ORIGINS, vectors_table
+
+
+def search(
+    context: Context,
+    text: str | None,
+    record_id: str | None,
+    count: int,
+    origin: str | None,
+    embedder: str | None,
+) -> pl.DataFrame:
+    """Return the nearest records with columns origin, id, distance, label, split, text, nearest first.
+
+    Raises:
+        UsageError: unless exactly one of text and record_id is given, or if the record, the side or the embedder does
+            not exist.
+        NotReadyError: if nothing is embedded yet.
+    """
+    if (text is None) == (record_id is None):
+        raise UsageError("Search for a text or for a record's id: give one of them.")
+    if origin not in (None, *ORIGINS):
+        raise UsageError(f"There is no side {origin!r}; allowed are {' and '.join(ORIGINS)}.")
+    if count < 1:
+        raise UsageError(f"The number of records to find must be at least 1, not {count}.")
+    there = embedding.embedders(context)
+    if not there:
+        raise NotReadyError("Nothing is embedded yet. Run ws.embed() ('synalign embed DIR') first.")
+    chosen = embedding.named(context, embedder) if embedder else there[-1]
+    frames = [
+        records(context, side).with_columns(pl.lit(side).alias("origin")) for side in ORIGINS if origin in (None, side)
+    ]
+    known = pl.concat(frames)
+    if text is not None:
+        settings = override(context.config.embed, {"model": chosen.model})
+        query = embedding.encoder(context, chosen, settings)([text])[0]
+    else:
+        everything = pl.concat([records(context, side).with_columns(pl.lit(side).alias("origin")) for side in ORIGINS])
+        at = everything.filter(pl.col("id") == record_id)
+        if not at.height:
+            raise UsageError(f"There is no record with the id {record_id!r}.")
+        query = vectors(context, chosen.name, at["origin"][0], at["id"].head(1))[0]
+    where = f"origin = {quote(origin)}" if origin else "true"
+    # Rows of runs that never finished, and excluded ones, are dropped after the search: ask for some more.
+    spare = context.lake.dataset(vectors_table(chosen.name)).count_rows() - known.height
+    found = context.lake.nearest(vectors_table(chosen.name), query, count + max(spare, 0) + 1, where, ["origin", "id"])
+    nearest = pl.from_arrow(found)
+    assert isinstance(nearest, pl.DataFrame)
+    frame = nearest.rename({"_distance": "distance"}).join(known, on=["origin", "id"])
+    if record_id is not None:
+        frame = frame.filter(pl.col("id") != record_id)
+    columns = ["origin", "id", "distance", "label", "split", "text"]
+    return frame.sort("distance", "origin", "id").head(count).select(columns)

@@ -1,0 +1,108 @@
+"""Real and weighted synthetic records as what a model is trained on: texts or vectors, labels, sample weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from synalign.errors import NotReadyError, UsageError
+from synalign.steps.context import Context
+from synalign.steps.embed import named
+from synalign.steps.reading import records, require_real, vectors
+from synalign.store.lake import quote
+from synalign.store.schemas import REAL, SYNTHETIC
+
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """n records to train on, real ones first, each side ordered by id.
+
+    ids: n strings. origin: n of "real" or "synthetic". text: n strings. y: object [n], labels (None where there is
+    none). sample_weight: float64 [n], mean 1. X: float32 [n, d], or None if only texts were asked for.
+    """
+
+    ids: list[str]
+    origin: np.ndarray
+    text: list[str]
+    y: np.ndarray
+    sample_weight: np.ndarray
+    X: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        """The number of records."""
+        return len(self.ids)
+
+    @property
+    def classes(self) -> list[str]:
+        """The labels there are, sorted."""
+        return sorted({label for label in self.y if label is not None})
+
+    def dataset(self) -> Dataset[dict[str, Any]]:
+        """Return a torch Dataset. An item is a dict: text, label (index into `classes`, -1 for none), sample_weight,
+        and x, a float32 tensor [d], if there are vectors."""
+        import torch
+        from torch.utils.data import Dataset
+
+        data, codes = self, {name: code for code, name in enumerate(self.classes)}
+
+        class _Records(Dataset[dict[str, Any]]):
+            def __len__(self) -> int:
+                return len(data)
+
+            def __getitem__(self, index: int) -> dict[str, Any]:
+                item = {
+                    "text": data.text[index],
+                    "label": codes.get(data.y[index], -1),
+                    "sample_weight": torch.tensor(data.sample_weight[index], dtype=torch.float32),
+                }
+                return item if data.X is None else item | {"x": torch.from_numpy(data.X[index])}
+
+        return _Records()
+
+
+def training_data(context: Context, *, with_vectors: bool, synthetic_share: float) -> TrainingData:
+    """Return the real training records and the weighted synthetic ones.
+
+    Args:
+        with_vectors: whether to fill X, with the embedder that the weights were learned with.
+        synthetic_share: the share of all sample weight that the synthetic records get, from 0 to 1.
+
+    Raises:
+        UsageError: for a share outside [0, 1].
+        NotReadyError: if there are no weights.
+    """
+    if not 0 <= synthetic_share <= 1:
+        raise UsageError(f"synthetic_share must be from 0 to 1, not {synthetic_share}.")
+    run = context.journal.current("align")
+    if run is None:
+        raise NotReadyError("There are no weights yet. Run ws.align() ('synalign align DIR') first.")
+    real = require_real(context).with_columns(pl.col("multiplicity").cast(pl.Float64).alias("amount"))
+    weights = pl.from_arrow(context.lake.read("weights", ["id", "weight"], f"run_id = {quote(run.run_id)}"))
+    assert isinstance(weights, pl.DataFrame)
+    synthetic = records(context, SYNTHETIC).join(weights.rename({"weight": "amount"}), on="id").sort("id")
+    sides = ((REAL, real, 1 - synthetic_share), (SYNTHETIC, synthetic, synthetic_share))
+    used = [(origin, frame, share) for origin, frame, share in sides if share > 0 and frame.height]
+    total = sum(frame.height for _, frame, _ in used)
+    whole = sum(share for _, _, share in used)
+    sample_weight = [
+        frame["amount"].to_numpy() / frame["amount"].sum() * (share / whole) * total for _, frame, share in used
+    ]
+    matrix = None
+    if with_vectors:
+        name = named(context, run.parameters["embedder"]).name
+        matrix = np.concatenate([vectors(context, name, origin, frame["id"]) for origin, frame, _ in used])
+    both = pl.concat([frame.select("id", "text", "label") for _, frame, _ in used])
+    return TrainingData(
+        ids=both["id"].to_list(),
+        origin=np.repeat([origin for origin, _, _ in used], [frame.height for _, frame, _ in used]),
+        text=both["text"].to_list(),
+        y=np.array(both["label"].to_list(), dtype=object),
+        sample_weight=np.concatenate(sample_weight),
+        X=matrix,
+    )

@@ -1,0 +1,412 @@
+"""What `sa.open()` gives: one method for each step, SQL, samples and exports. One directory holds all of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synalign import config as configuration
+from synalign.config import CONFIG_NAME, Config, RunConfig
+from synalign.errors import SynAlignError, WorkspaceBusyError, WorkspaceNotFoundError
+
+if TYPE_CHECKING:
+    import polars as pl
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
+
+    from synalign.steps.context import Context, Outcome, Progress
+    from synalign.steps.training import TrainingData
+
+CATALOG_NAME = "catalog.duckdb"
+_LOCK_NAME = ".lock"
+
+
+def open(path: str | os.PathLike[str], *, create: bool = True, progress: Progress | None = None) -> Workspace:
+    """Open the workspace in a folder. The folder is made by the first write.
+
+    Args:
+        path: of the folder.
+        create: False demands that the workspace exists.
+        progress: told of long work as (what, done, total); by default nothing is reported.
+
+    Raises:
+        WorkspaceNotFoundError: if `create` is False and there is none; or if the path is a file, or a folder that
+            holds other things.
+        ConfigError: if its configuration is not valid.
+    """
+    return Workspace(Path(path), create=create, progress=progress)
+
+
+def run(path: str | os.PathLike[str], *, progress: Progress | None = None) -> list[Outcome]:
+    """Do all that a run file (TOML) says, or all steps of a workspace; what is done already is not done again.
+
+    The file's settings become those of the workspace.
+
+    Raises:
+        ConfigError: if the file is missing or not valid. Nothing is done then.
+        SynAlignError: if a step fails. What the steps before it wrote stays, and the next run goes on there.
+    """
+    file = Path(path)
+    if (file / CONFIG_NAME).is_file():
+        workspace = open(file, create=False, progress=progress)
+        plan = RunConfig(workspace=file, **dict(workspace.config))
+    else:
+        plan = configuration.load(RunConfig, file)
+        workspace = open(file.parent / plan.workspace, progress=progress)
+    return workspace.run(plan, base=file.parent)
+
+
+class Workspace:
+    """One workspace. Steps return an `Outcome`; each does nothing, and says so, when its run exists already.
+
+    A value given to a step overrides the configuration for that call. Writing takes the workspace's lock: a second
+    writer gets WorkspaceBusyError; readers are never blocked.
+    """
+
+    def __init__(self, path: Path, *, create: bool = True, progress: Progress | None = None) -> None:
+        from synalign.store.lake import Lake
+        from synalign.store.ledger import Ledger
+
+        self.path = path
+        if path.is_file():
+            raise WorkspaceNotFoundError(f"{path} is a file. A workspace is a folder; give its path.")
+        there = (path / CONFIG_NAME).is_file() or (path / "lance").is_dir()
+        if not there and not create:
+            raise WorkspaceNotFoundError(
+                f"There is no workspace in {path}.{_nearby(path)} 'synalign init {path}' makes one."
+            )
+        if not there and path.is_dir() and any(path.iterdir()) and not (path / _LOCK_NAME).exists():
+            raise WorkspaceNotFoundError(
+                f"The folder {path} holds other things and no workspace. Give a new folder, so that nothing is mixed."
+            )
+        self.config = configuration.load(Config, path / CONFIG_NAME) if (path / CONFIG_NAME).is_file() else Config()
+        self._progress = progress
+        self._lake = Lake(path / "lance")
+        self._ledger = Ledger(path / "ledger.sqlite")
+        self._depth = 0
+
+    def __repr__(self) -> str:
+        """The path."""
+        return f"Workspace({str(self.path)!r})"
+
+    # Steps
+
+    def configure(self, config: Config) -> None:
+        """Make `config` the configuration, and write it to `synalign.toml`."""
+        with self._writing():
+            self._write_config(config)
+
+    def ingest(
+        self,
+        source: Any,
+        *,
+        text: str = "text",
+        label: str | None = None,
+        id: str | None = None,
+        split: str | None = None,
+        synthetic: bool = False,
+        skip_empty: bool = False,
+        query: str | None = None,
+        test_share: float | None = None,
+    ) -> Outcome:
+        """Bring in labelled text. The same content again adds nothing.
+
+        Args:
+            source: a path (.csv, .tsv, .jsonl, .parquet, or .duckdb with a query), a polars or pandas frame, or an
+                Arrow table.
+            text, label, id, split: the columns with that meaning; all other columns are kept. Without an id, the id
+                is a hash of the content and repeated rows become a multiplicity.
+            synthetic: whether the text was generated; it is then weighted, and never shown as a demonstration.
+            skip_empty: leave out rows without text, rather than refuse the file.
+            query: SQL over a DuckDB file.
+            test_share: put this share of the records, by the hash of the id, into the test split.
+
+        Raises:
+            InputError, UsageError: saying what is wrong and where. Nothing is written then.
+        """
+        from synalign.steps import ingest as step
+        from synalign.store.records import Columns
+
+        records = step.read(
+            source,
+            Columns(text, label, id, split),
+            synthetic=synthetic,
+            skip_empty=skip_empty,
+            test_share=test_share,
+            query=query,
+        )
+        with self._writing():
+            return step.ingest(self._context(), records, synthetic=synthetic)
+
+    def embed(
+        self,
+        *,
+        model: str | None = None,
+        dimensions: int | None = None,
+        base_url: str | None = None,
+        refit: bool = False,
+    ) -> Outcome:
+        """Embed all records that have no vector yet. See `synalign.steps.embed.embed`."""
+        from synalign.steps.embed import embed
+
+        with self._writing():
+            return embed(self._context(), model=model, dimensions=dimensions, base_url=base_url, refit=refit)
+
+    def cluster(self, *, k: int | None = None, embedder: str | None = None, refit: bool = False) -> Outcome:
+        """Cluster the real training records. See `synalign.steps.cluster.cluster`."""
+        from synalign.steps.cluster import cluster
+
+        with self._writing():
+            return cluster(self._context(), k=k, embedder=embedder, refit=refit)
+
+    def select(
+        self,
+        *,
+        budget: int | None = None,
+        demonstrations: int | None = None,
+        kernel: str | None = None,
+        length_scale: float | str | None = None,
+        noise: float | None = None,
+        embedder: str | None = None,
+    ) -> Outcome:
+        """Select clusters and demonstrations where the Gaussian process is uncertain. See `synalign.steps.select`."""
+        from synalign.steps.select import select
+
+        with self._writing():
+            return select(
+                self._context(),
+                budget=budget,
+                demonstrations=demonstrations,
+                kernel=kernel,
+                length_scale=length_scale,
+                noise=noise,
+                embedder=embedder,
+            )
+
+    def reason(self, *, model: str | None = None, base_url: str | None = None) -> Outcome:
+        """Have the language model state the attributes of each selection. See `synalign.steps.reason`."""
+        from synalign.steps.reason import reason
+
+        with self._writing():
+            return reason(self._context(), model=model, base_url=base_url)
+
+    def generate(
+        self, *, per_selection: int | None = None, model: str | None = None, base_url: str | None = None
+    ) -> Outcome:
+        """Have the language model write new records. See `synalign.steps.generate`."""
+        from synalign.steps.generate import generate
+
+        with self._writing():
+            return generate(self._context(), per_selection=per_selection, model=model, base_url=base_url)
+
+    def align(
+        self,
+        *,
+        strength: float | None = None,
+        features: int | None = None,
+        by_label: bool | None = None,
+        weight_set: str | None = None,
+        embedder: str | None = None,
+    ) -> Outcome:
+        """Learn one sampling weight for each synthetic record. See `synalign.steps.align`."""
+        from synalign.steps.align import align
+
+        with self._writing():
+            return align(
+                self._context(),
+                strength=strength,
+                features=features,
+                by_label=by_label,
+                weight_set=weight_set,
+                embedder=embedder,
+            )
+
+    def run(self, plan: RunConfig, base: Path = Path()) -> list[Outcome]:
+        """Do the steps of a run configuration in order; relative source paths start from `base`."""
+        from synalign import pipeline
+
+        steps = pipeline.chosen(plan.steps)
+        outcomes = []
+        with self._writing():
+            self._write_config(plan.settings())
+            if pipeline.INGEST in steps:
+                for source in plan.sources:
+                    given = source.model_dump(exclude={"path"})
+                    outcomes.append(self.ingest(base / source.path.expanduser(), **given))
+            for name in steps:
+                if name != pipeline.INGEST:
+                    outcomes.append(pipeline.STEPS[name](self._context()))
+        return outcomes
+
+    def exclude(self, where: str, *, reason: str = "") -> Outcome:
+        """Take synthetic records out of every weighting, by a SQL condition over `synthetic`, such as
+        "text like '%as an AI%'". Returns at once; `align` learns the weights of the others anew."""
+        return self._verdict(where, reason, excluded=True)
+
+    def include(self, where: str) -> Outcome:
+        """Take back exclusions, by a SQL condition over `synthetic`."""
+        return self._verdict(where, "", excluded=False)
+
+    # Questions
+
+    def sql(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> DuckDBPyRelation:
+        """Run SQL over the newest state of all tables and views, and return a DuckDB relation (`.pl()`, `.df()`,
+        `.arrow()`, `.fetchall()`).
+
+        Raises:
+            SqlError: with DuckDB's message and the relations there are.
+        """
+        from synalign.store import query as surface
+
+        return surface.run(self.connect(), query, parameters)
+
+    def connect(self) -> DuckDBPyConnection:
+        """Return a DuckDB connection of your own with all relations in it: attach files, make tables, join."""
+        from synalign.store import query as surface
+
+        return surface.connect(self._lake, self._ledger, self.config.task.labels)
+
+    def status(self) -> dict[str, Any]:
+        """Return what is in the workspace: records of each side, and for each step its current run."""
+        from synalign.steps.status import status
+
+        return status(self._context())
+
+    def sample(self, n: int, *, seed: int = 0, distinct: bool = False) -> pl.DataFrame:
+        """Draw n synthetic records by weight, each as often as its column `copies` says.
+
+        The same seed gives the same sample. `distinct` refuses an n for which a record could be drawn twice.
+
+        Raises:
+            UsageError: if n is below 1, or too large for distinct records.
+            NotReadyError: if there are no weights.
+        """
+        from synalign.steps.sample import sample
+
+        return sample(self.connect(), n, seed, distinct)
+
+    def export(self, path: str | os.PathLike[str], *, n: int | None = None, seed: int = 0) -> Path:
+        """Write synthetic records to a .parquet, .csv or .jsonl file, and a dataset card beside it.
+
+        Without n: all records with their weights. With n: n draws by weight, one row for each.
+
+        Raises:
+            UsageError: for an ending that is not known.
+            NotReadyError: if there are no weights.
+        """
+        from synalign.steps.export import write
+        from synalign.steps.sample import facts, repeat, weighted
+
+        with closing(self.connect()) as connection:
+            frame = weighted(connection) if n is None else repeat(self.sample(n, seed=seed))
+            known = facts(connection) | ({} if n is None else {"drawn": n, "seed": seed})
+        return write(frame, Path(path), known)[0]
+
+    def search(
+        self,
+        text: str | None = None,
+        *,
+        id: str | None = None,
+        k: int = 10,
+        origin: str | None = None,
+        embedder: str | None = None,
+    ) -> pl.DataFrame:
+        """Return the k records nearest to a text, or to the record with that id. See `synalign.steps.search`."""
+        from synalign.steps.search import search
+
+        return search(self._context(), text, id, k, origin, embedder)
+
+    def training_data(self, *, vectors: bool = False, synthetic_share: float = 0.5) -> TrainingData:
+        """Return real and weighted synthetic records to train on. See `synalign.steps.training`."""
+        from synalign.steps.training import training_data
+
+        return training_data(self._context(), with_vectors=vectors, synthetic_share=synthetic_share)
+
+    # Upkeep
+
+    def publish(self) -> Path:
+        """Write `catalog.duckdb` anew, and return its path. Steps do this by themselves."""
+        with self._writing():
+            return self.path / CATALOG_NAME
+
+    def gc(self) -> dict[str, int]:
+        """Drop rows of runs that never finished, old table versions, orphan files, and replies in the ledger that
+        are safe in `calls`; return what was given back."""
+        from synalign.steps.gc import gc
+
+        with self._writing():
+            return gc(self._context())
+
+    def _verdict(self, where: str, reason: str, *, excluded: bool) -> Outcome:
+        from synalign.steps.exclude import exclude
+        from synalign.store.query import matching
+
+        with self._writing():
+            with closing(self.connect()) as connection:
+                found = matching(connection, where, excluded=not excluded)
+            return exclude(self._context(), found, reason or where, excluded=excluded)
+
+    def _context(self) -> Context:
+        from synalign.steps.context import Context, quiet
+        from synalign.store.journal import Journal
+
+        return Context(self.path, self.config, self._lake, Journal(self._lake), self._ledger, self._progress or quiet)
+
+    def _write_config(self, config: Config) -> None:
+        path = self.path / CONFIG_NAME
+        text = configuration.dumps(config)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            temporary = path.with_name(path.name + ".partial")
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, path)
+        self.config = config
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Hold the workspace's lock, and publish the catalog at the end of the outermost use if anything changed."""
+        from filelock import FileLock, Timeout
+
+        from synalign.steps.publish import publish_if_stale
+
+        if self._depth:
+            yield
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = FileLock(self.path / _LOCK_NAME).acquire(timeout=0)
+        except Timeout as error:
+            raise WorkspaceBusyError(
+                f"Another process is writing to the workspace {self.path}. Wait for it to end, and try again. Reading "
+                "('synalign sql', 'synalign status') works meanwhile."
+            ) from error
+        self._depth += 1
+        try:
+            with lock:
+                if not (self.path / CONFIG_NAME).is_file():
+                    self._write_config(self.config)
+                try:
+                    yield
+                except SynAlignError:
+                    # What was done before a step failed is there to be queried.
+                    publish_if_stale(self._context(), self.path / CATALOG_NAME)
+                    raise
+                publish_if_stale(self._context(), self.path / CATALOG_NAME)
+        finally:
+            self._depth -= 1
+            self._ledger.close()
+
+
+def _nearby(path: Path) -> str:
+    import difflib
+
+    parent = path.resolve().parent
+    if not parent.is_dir():
+        return ""
+    names = [entry.name for entry in parent.iterdir() if (entry / CONFIG_NAME).is_file()]
+    close = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
+    return f" Did you mean {', '.join(str(path.parent / name) for name in close)}?" if close else ""
+
+
+__all__ = ["CATALOG_NAME", "Workspace", "open", "run"]
