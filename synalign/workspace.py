@@ -262,6 +262,16 @@ class Workspace:
 
         return surface.run(self.connect(), query, parameters)
 
+    def fetch(self, relation: DuckDBPyRelation) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Return the columns and rows of a relation that `sql` gave.
+
+        Raises:
+            SqlError: if the query fails only now, when it runs.
+        """
+        from synalign.store import query as surface
+
+        return surface.fetch(relation)
+
     def connect(self) -> DuckDBPyConnection:
         """Return a DuckDB connection of your own with all relations in it: attach files, make tables, join."""
         from synalign.store import query as surface

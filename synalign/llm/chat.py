@@ -98,11 +98,9 @@ class ChatModel(Protocol):
             ModelRefusedError: this one request was refused; others may be answered.
             ModelAuthError, ConfigError: no request can be answered as things are set up.
         """
-        ...
 
     async def close(self) -> None:
         """Give back connections. The model answers nothing afterwards."""
-        ...
 
 
 def open_model(settings: Llm, base_dir: Path) -> ChatModel:
@@ -146,9 +144,9 @@ def run_calls(
 ) -> None:
     """Send all requests, at most `concurrency` at a time, and hand each outcome to `on_result` as it arrives.
 
-    `on_result` is called in the caller's thread, one outcome at a time, and a request's place is given to the next one
-    only after it returned. The requests run in an event loop of their own in another thread, where `model_factory` is
-    called as well, so this works inside a running event loop. Requests with the same call_id are sent once.
+    `on_result` is called in the caller's thread; a request's place goes to the next one only after it returned. The
+    requests run in an event loop of their own in another thread, where `model_factory` is called as well, so this
+    works inside a running event loop. Requests with the same call_id are sent once.
 
     A request that fails by itself becomes a CallFailure. All is given up when GIVE_UP_FACTOR * concurrency outcomes in
     a row were ModelUnavailableError: each of them has used up its own retries by then.

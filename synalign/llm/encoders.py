@@ -1,7 +1,4 @@
-"""Encoders of text that live outside this package: sentence-transformers models on this machine.
-
-The embeddings of an OpenAI-compatible endpoint are `client.openai_embed`.
-"""
+"""Encoders of text that live outside this package: sentence-transformers models on this machine, and endpoints."""
 
 from __future__ import annotations
 
@@ -9,9 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from synalign.errors import ModelError, UsageError
+from synalign.llm.client import openai_embed
 
 if TYPE_CHECKING:
     import numpy as np
+
+__all__ = ["encode_sentence_transformers", "openai_embed", "unit_rows"]
 
 
 def encode_sentence_transformers(texts: Sequence[str], name_or_path: str, batch_size: int) -> np.ndarray:

@@ -20,6 +20,9 @@ M = TypeVar("M", bound=BaseModel)
 # Places in one reply where decoding is tried and fails before the search is given up: it bounds hostile input.
 _MAX_MISSES = 1000
 
+# Not strict: raw line breaks inside strings, which models write, are let through.
+_DECODER = json.JSONDecoder(strict=False)
+
 
 @dataclass(frozen=True)
 class ParseFailure:
@@ -104,9 +107,9 @@ def _values(text: str) -> Iterator[Any]:
 
 
 def _decode(text: str, start: int) -> tuple[Any, int] | None:
-    """Return the JSON value that starts at `start`, and where it ends; raw line breaks in strings are let through."""
+    """Return the JSON value that starts at `start`, and where it ends."""
     try:
-        return json.JSONDecoder(strict=False).raw_decode(text, start)
+        return _DECODER.raw_decode(text, start)
     except (ValueError, RecursionError):
         return None
 
@@ -116,8 +119,10 @@ def _cut_short(text: str) -> bool:
 
     Prose may hold brackets as well; only an object or list that starts with what JSON allows there counts.
     """
+    misses = 0
     for start, char in enumerate(text):
-        if char in "{[":
+        if char in "{[" and misses < _MAX_MISSES:
+            misses += 1
             if _decode(text, start) is not None:
                 return False
             following = text[start + 1 : start + 100].lstrip()[:1]

@@ -72,6 +72,18 @@ def run(
     return relation
 
 
+def fetch(relation: DuckDBPyRelation) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Return the columns and all rows of a relation.
+
+    Raises:
+        SqlError: if the query fails only when it runs.
+    """
+    try:
+        return list(relation.columns), relation.fetchall()
+    except duckdb.Error as error:
+        raise SqlError(str(error).strip()) from error
+
+
 def relation_names() -> list[str]:
     """Return the names of all relations that a workspace offers in SQL, views first."""
     return [statement.name for area in ("views", "base") for statement in statements.load(area)]

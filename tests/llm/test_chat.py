@@ -263,8 +263,7 @@ def test_importing_costs_neither_openai_nor_jinja2() -> None:
     code = (
         "import sys, synalign.llm.chat, synalign.llm.prompts, synalign.llm.client, synalign.llm.encoders, "
         "synalign.llm.ngram, synalign.llm.replay, synalign.llm.parsing, synalign.llm.acceptance\n"
-        "sys.exit(' '.join({'openai', 'jinja2', 'numpy', 'httpx2'} & set(sys.modules)))"
+        "sys.exit(bool({'openai', 'jinja2', 'numpy', 'httpx2'} & set(sys.modules)))"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(synalign.__file__).parents[1])}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (1, "\n") or done.returncode == 0, done.stderr
+    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0

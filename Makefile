@@ -1,0 +1,50 @@
+# Two commands do everything: `make demo` and `make test`. They need Python 3.11 or newer and nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo-workspace
+
+.PHONY: demo test test-long bench clean
+
+demo: $(VENV)/.installed
+	rm -rf $(DEMO)
+	$(BIN)/synalign run fixtures/demo.toml
+	@echo
+	$(BIN)/synalign sql $(DEMO) "select label, count(*) as records, round(sum(weight), 4) as weight from synthetic_weighted group by label order by label"
+	@echo
+	$(BIN)/synalign sql $(DEMO) "select stratum, heldout_before, heldout_after, floor, effective_share from alignment_summary"
+	@echo
+	@echo "The weighted records are in $(DEMO)/. Next, try:"
+	@echo "  $(BIN)/synalign sample $(DEMO) 10 --seed 7"
+	@echo "  $(BIN)/synalign search $(DEMO) 'where is my parcel'"
+	@echo "  $(BIN)/synalign sql $(DEMO) 'select * from cluster_coverage'"
+	@echo "  $(BIN)/synalign export $(DEMO) drawn.parquet --n 500"
+
+test: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+test-long: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m long
+
+bench: $(VENV)/.installed-test
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/end_to_end.py
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/.created:
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed, this is ' + sys.version.split()[0])"
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@

@@ -1,0 +1,128 @@
+"""How the command line shows things: outcomes, tables, progress, errors. Results go to stdout, all else to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from synalign.errors import SynAlignError
+
+if TYPE_CHECKING:
+    from synalign.steps.context import Outcome
+
+#: Rows of a result that a terminal is shown; --csv and --json give all.
+MAX_ROWS = 100
+_MAX_CELL = 80
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """Yield a progress callback that draws one bar for each kind of work; nothing is drawn when not on a terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _what, _done, _total: None
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+            if done >= total:
+                bars.remove_task(tasks.pop(what))
+
+        yield report
+
+
+def show_outcomes(outcomes: Sequence[Outcome], as_json: bool) -> None:
+    """Print what steps did: a line and its notes for each, or one JSON document."""
+    if as_json:
+        print_json([outcome_data(outcome) for outcome in outcomes])
+        return
+    console = Console(highlight=False)
+    for outcome in outcomes:
+        state = Text("nothing to do", "dim") if outcome.reused else Text(f"{outcome.seconds:.1f} s", "green")
+        counts = " · ".join(f"{name} {_brief(value)}" for name, value in outcome.counts.items() if value is not None)
+        console.print(Text.assemble((f"{outcome.step:<9}", "bold"), state, "  ", counts), soft_wrap=True)
+        for note in outcome.notes:
+            console.print(Text(f"          {note}", "yellow" if not outcome.reused else "dim"), soft_wrap=True)
+
+
+def outcome_data(outcome: Outcome) -> dict[str, Any]:
+    """Return an outcome as plain data."""
+    return {
+        "step": outcome.step,
+        "run_id": outcome.run_id,
+        "reused": outcome.reused,
+        "counts": dict(outcome.counts),
+        "notes": list(outcome.notes),
+        "seconds": round(outcome.seconds, 3),
+    }
+
+
+def show_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a table for a person: long cells are cut, and so are many rows, saying so."""
+    table = Table(show_edge=False, header_style="bold", pad_edge=False)
+    numeric = [all(isinstance(row[i], int | float) or row[i] is None for row in rows) for i in range(len(columns))]
+    for name, number in zip(columns, numeric, strict=True):
+        table.add_column(Text(name), justify="right" if number else "left", overflow="fold")
+    for row in rows[:MAX_ROWS]:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    console = Console(highlight=False)
+    console.print(table)
+    if len(rows) > MAX_ROWS:
+        console.print(f"... and {len(rows) - MAX_ROWS:,} more rows; --csv or --json gives all.", style="dim")
+
+
+def show_pairs(values: Mapping[str, Any]) -> None:
+    """Print names and values, one pair a line."""
+    width = max((len(name) for name in values), default=0)
+    console = Console(highlight=False)
+    for name, value in values.items():
+        console.print(Text.assemble((f"{name:<{width}}", "bold"), "  ", _brief(value)), soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document to stdout."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
+
+
+def show_error(error: SynAlignError, as_json: bool) -> None:
+    """Print an error: to stderr for a person, as a JSON document on stdout for a script."""
+    if as_json:
+        kind = type(error).__name__
+        print_json({"error": {"type": kind, "message": str(error), "retryable": error.retryable}})
+        return
+    Console(stderr=True, highlight=False).print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+
+
+def say(message: str) -> None:
+    """Print a sentence to stderr."""
+    Console(stderr=True, highlight=False).print(Text(message), soft_wrap=True)
+
+
+def _brief(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = "" if value is None else str(value).replace("\n", " ")
+    return text if len(text) <= _MAX_CELL else text[: _MAX_CELL - 1] + "…"
