@@ -1,4 +1,7 @@
-"""The command line: arguments become calls of the Python API. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C."""
+"""The command line: arguments become calls of the Python API.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C.
+"""
 
 from __future__ import annotations
 
@@ -58,11 +61,14 @@ def _workspace(path: Path, *, create: bool = False) -> Iterator[Workspace]:
 
 
 def _step(path: Path, as_json: bool, act: Callable[[Workspace], Outcome], *, create: bool = False) -> None:
-    from synalign.terminal import show_outcomes
+    from synalign.terminal import outcome_data, print_json, show_outcome
 
     with _workspace(path, create=create) as workspace:
         outcome = act(workspace)
-    show_outcomes([outcome], as_json)
+    if as_json:
+        print_json(outcome_data(outcome))
+    else:
+        show_outcome(outcome)
 
 
 @app.command()
@@ -227,22 +233,24 @@ def run(
     config: Annotated[Path, typer.Argument(help="A run file (TOML), or a workspace.")], as_json: AsJson = False
 ) -> None:
     """Do all steps; what is done already is not done again."""
-    from synalign.terminal import progress_bars, say, show_outcomes
+    from synalign.terminal import outcome_data, print_json, progress_bars, say, show_outcome
     from synalign.workspace import run as run_all
 
     with progress_bars() as progress:
         try:
-            outcomes = run_all(config, progress=progress)
+            report = None if as_json else show_outcome
+            outcomes = run_all(config, progress=progress, report=report)
         except KeyboardInterrupt:
             say("Stopped. What was done is kept; the same command goes on from there.")
             raise
-    show_outcomes(outcomes, as_json)
+    if as_json:
+        print_json([outcome_data(outcome) for outcome in outcomes])
 
 
 @app.command()
 def status(path: Where, as_json: AsJson = False) -> None:
     """Say what is in a workspace."""
-    from synalign.terminal import print_json, show_pairs
+    from synalign.terminal import brief, print_json, show_pairs
 
     with _workspace(path) as workspace:
         found = workspace.status()
@@ -254,7 +262,7 @@ def status(path: Where, as_json: AsJson = False) -> None:
         pairs[side] = ", ".join(f"{count:,} {split}" for split, count in splits.items()) or "none"
     for step, current in found["steps"].items():
         counts = {} if current is None else current["counts"]
-        pairs[step] = " · ".join(f"{name} {_number(value)}" for name, value in counts.items() if value is not None)
+        pairs[step] = " · ".join(f"{name} {brief(value)}" for name, value in counts.items() if value is not None)
         pairs[step] = pairs[step] or "not yet"
     pairs |= {f"stale {number}": text for number, text in enumerate(found["stale"], start=1)}
     show_pairs(pairs)
@@ -293,7 +301,7 @@ def sample(
     """Draw synthetic records by weight."""
     with _workspace(path) as workspace:
         frame = workspace.sample(n, seed=seed, distinct=distinct)
-    _show_frame(frame, ["id", "label", "weight", "copies", "text"], as_json, as_csv)
+    _show_frame(frame, ["label", "weight", "copies", "text"], as_json, as_csv)
 
 
 @app.command()
@@ -310,7 +318,7 @@ def search(
     """Find the records nearest to a text or to a record."""
     with _workspace(path) as workspace:
         frame = workspace.search(text, id=id, k=k, origin=origin, embedder=embedder)
-    _show_frame(frame, ["distance", "origin", "label", "split", "id", "text"], as_json, as_csv)
+    _show_frame(frame, ["distance", "origin", "label", "split", "text", "id"], as_json, as_csv)
 
 
 @app.command()
@@ -368,10 +376,6 @@ def gc(path: Where, as_json: AsJson = False) -> None:
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _print_csv(columns: list[str], rows: list[tuple[Any, ...]]) -> None:

@@ -50,18 +50,14 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
         yield report
 
 
-def show_outcomes(outcomes: Sequence[Outcome], as_json: bool) -> None:
-    """Print what steps did: a line and its notes for each, or one JSON document."""
-    if as_json:
-        print_json([outcome_data(outcome) for outcome in outcomes])
-        return
+def show_outcome(outcome: Outcome) -> None:
+    """Print what a step did: one line, and a line for each of its notes."""
     console = Console(highlight=False)
-    for outcome in outcomes:
-        state = Text("nothing to do", "dim") if outcome.reused else Text(f"{outcome.seconds:.1f} s", "green")
-        counts = " · ".join(f"{name} {_brief(value)}" for name, value in outcome.counts.items() if value is not None)
-        console.print(Text.assemble((f"{outcome.step:<9}", "bold"), state, "  ", counts), soft_wrap=True)
-        for note in outcome.notes:
-            console.print(Text(f"          {note}", "yellow" if not outcome.reused else "dim"), soft_wrap=True)
+    state = Text("nothing to do", "dim") if outcome.reused else Text(f"{outcome.seconds:.1f} s", "green")
+    counts = " · ".join(f"{name} {brief(value)}" for name, value in outcome.counts.items() if value is not None)
+    console.print(Text.assemble((f"{outcome.step:<9}", "bold"), state, "  ", counts), soft_wrap=True)
+    for note in outcome.notes:
+        console.print(Text(f"          {note}", "yellow" if not outcome.reused else "dim"), soft_wrap=True)
 
 
 def outcome_data(outcome: Outcome) -> dict[str, Any]:
@@ -78,13 +74,14 @@ def outcome_data(outcome: Outcome) -> dict[str, Any]:
 
 def show_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print a table for a person: long cells are cut, and so are many rows, saying so."""
+    # Into a file or a pipe there is no width to fit, so nothing is folded.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
     table = Table(show_edge=False, header_style="bold", pad_edge=False)
     numeric = [all(isinstance(row[i], int | float) or row[i] is None for row in rows) for i in range(len(columns))]
     for name, number in zip(columns, numeric, strict=True):
-        table.add_column(Text(name), justify="right" if number else "left", overflow="fold")
+        table.add_column(Text(name), justify="right" if number else "left", overflow="fold", no_wrap=number)
     for row in rows[:MAX_ROWS]:
         table.add_row(*(Text(_cell(value)) for value in row))
-    console = Console(highlight=False)
     console.print(table)
     if len(rows) > MAX_ROWS:
         console.print(f"... and {len(rows) - MAX_ROWS:,} more rows; --csv or --json gives all.", style="dim")
@@ -95,7 +92,7 @@ def show_pairs(values: Mapping[str, Any]) -> None:
     width = max((len(name) for name in values), default=0)
     console = Console(highlight=False)
     for name, value in values.items():
-        console.print(Text.assemble((f"{name:<{width}}", "bold"), "  ", _brief(value)), soft_wrap=True)
+        console.print(Text.assemble((f"{name:<{width}}", "bold"), "  ", brief(value)), soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -117,7 +114,8 @@ def say(message: str) -> None:
     Console(stderr=True, highlight=False).print(Text(message), soft_wrap=True)
 
 
-def _brief(value: Any) -> str:
+def brief(value: Any) -> str:
+    """Return a value as a person reads it."""
     return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,10 +39,15 @@ def open(path: str | os.PathLike[str], *, create: bool = True, progress: Progres
     return Workspace(Path(path), create=create, progress=progress)
 
 
-def run(path: str | os.PathLike[str], *, progress: Progress | None = None) -> list[Outcome]:
+def run(
+    path: str | os.PathLike[str],
+    *,
+    progress: Progress | None = None,
+    report: Callable[[Outcome], None] | None = None,
+) -> list[Outcome]:
     """Do all that a run file (TOML) says, or all steps of a workspace; what is done already is not done again.
 
-    The file's settings become those of the workspace.
+    The file's settings become those of the workspace. `report` is told of each outcome as its step ends.
 
     Raises:
         ConfigError: if the file is missing or not valid. Nothing is done then.
@@ -55,7 +60,7 @@ def run(path: str | os.PathLike[str], *, progress: Progress | None = None) -> li
     else:
         plan = configuration.load(RunConfig, file)
         workspace = open(file.parent / plan.workspace, progress=progress)
-    return workspace.run(plan, base=file.parent)
+    return workspace.run(plan, base=file.parent, report=report)
 
 
 class Workspace:
@@ -223,21 +228,29 @@ class Workspace:
                 embedder=embedder,
             )
 
-    def run(self, plan: RunConfig, base: Path = Path()) -> list[Outcome]:
+    def run(
+        self, plan: RunConfig, base: Path = Path(), report: Callable[[Outcome], None] | None = None
+    ) -> list[Outcome]:
         """Do the steps of a run configuration in order; relative source paths start from `base`."""
         from synalign import pipeline
 
         steps = pipeline.chosen(plan.steps)
-        outcomes = []
+        outcomes: list[Outcome] = []
+
+        def note(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            if report is not None:
+                report(outcome)
+
         with self._writing():
             self._write_config(plan.settings())
             if pipeline.INGEST in steps:
                 for source in plan.sources:
                     given = source.model_dump(exclude={"path"})
-                    outcomes.append(self.ingest(base / source.path.expanduser(), **given))
+                    note(self.ingest(base / source.path.expanduser(), **given))
             for name in steps:
                 if name != pipeline.INGEST:
-                    outcomes.append(pipeline.STEPS[name](self._context()))
+                    note(pipeline.STEPS[name](self._context()))
         return outcomes
 
     def exclude(self, where: str, *, reason: str = "") -> Outcome:

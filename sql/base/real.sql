@@ -1,5 +1,5 @@
 -- The real records.
--- id: given, or a hash of text, label and split
+-- id: given, or a hash of text, label and the split that the file names (train as none)
 -- split: train, validation or test; only train is ever fitted on
 -- multiplicity: how often the record came; it counts in every distribution
 -- needs: runs, multiplicities

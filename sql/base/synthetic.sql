@@ -1,5 +1,5 @@
 -- The synthetic records, generated here or ingested with --synthetic, excluded ones too.
--- id: given, or a hash of text, label and split
+-- id: given, or a hash of text, label and the split that the file names (train as none)
 -- call_id, selection_id, attributes_id: where a generated record came from; null for ingested ones
 -- multiplicity: how often the record came
 -- needs: runs, multiplicities

@@ -10,7 +10,7 @@ with records as (
     select 'synthetic', id, text, label, multiplicity, weight from synthetic_weighted
 ),
 described as (
-    select origin, id, label, raw, weight, len(regexp_split_to_array(trim(text), '\s+')) as words from records
+    select origin, id, label, raw, weight, len(regexp_extract_all(text, '\S+')) as words from records
 ),
 valued as (
     select origin, 'label' as attribute, coalesce(label, '(none)') as value, raw, weight from described

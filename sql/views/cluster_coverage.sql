@@ -1,5 +1,6 @@
 -- For each current cluster of the real records: how often it was selected, and what came of it.
--- real_share, synthetic_share, weighted_share: the cluster's share of each side
+-- synthetic: weighted synthetic records in the cluster, by multiplicity, wherever they came from
+-- real_share, synthetic_share, weighted_share: the cluster's share of each side; each adds up to 1
 -- generated: synthetic records that came from its selections
 -- needs: clusters, cluster_members, selections, synthetic, synthetic_weighted, current_runs
 with selected as (
@@ -15,16 +16,16 @@ generated as (
     group by s.cluster_id
 ),
 synthetic_side as (
-    select m.cluster_id, count(*) as synthetic, sum(w.weight) as weight
+    select m.cluster_id, sum(w.multiplicity) as synthetic, sum(w.weight) as weight
     from cluster_members m join synthetic_weighted w on w.id = m.id
     where m.origin = 'synthetic'
     group by m.cluster_id
 )
 select k.cluster_id, k.size as real_size, k.size / sum(k.size) over () as real_share,
     coalesce(s.selections, 0) as selections, coalesce(g.generated, 0) as generated,
-    coalesce(y.synthetic, 0) as synthetic,
+    cast(coalesce(y.synthetic, 0) as bigint) as synthetic,
     coalesce(y.synthetic, 0) / nullif(sum(coalesce(y.synthetic, 0)) over (), 0) as synthetic_share,
-    coalesce(y.weight, 0) as weighted_share,
+    coalesce(y.weight, 0) / nullif(sum(coalesce(y.weight, 0)) over (), 0) as weighted_share,
     k.label_mix, k.radius
 from clusters k
 left join selected s on s.cluster_id = k.cluster_id

@@ -1,5 +1,6 @@
 -- The synthetic records with their current sampling weight, without those that a person excluded.
--- weight: the share of draws that this record gets; over the set the weights sum to 1
+-- weight: the share of draws that this record gets; over the set the weights sum to 1,
+--     until records are excluded: the weights of the others are learned anew by align
 -- weight_set: the name under which they were learned
 -- label_name: what the label means
 -- needs: synthetic, weights, current_runs, exclusions, label_names

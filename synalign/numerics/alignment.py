@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -117,7 +118,7 @@ def mixture(means: Sequence[Means], real_shares: np.ndarray, raw_shares: np.ndar
     if not len(means) == len(real_shares) == len(raw_shares) == len(test_shares):
         raise NumericsError(f"{len(means)} strata need as many shares; given: {len(real_shares)}, {len(raw_shares)}.")
     by_name = {"raw": raw_shares, "test": test_shares}
-    combined = {}
+    combined: dict[str, Any] = {}
     for field in fields(Means):
         parts = [getattr(item, field.name) for item in means]
         shares = by_name.get(field.name, real_shares)

@@ -130,8 +130,8 @@ def _strata(real: pl.DataFrame, synthetic: pl.DataFrame) -> tuple[list[str | Non
     both: list[str | None] = sorted(here & there, key=lambda name: (name is None, name or ""))
     if not both:
         raise UsageError(
-            f"No label occurs on both sides: real has {_names(here)}, synthetic has {_names(there)}. Give the synthetic "
-            "records the real labels, or align without them: by_label=False (--no-by-label)."
+            f"No label occurs on both sides: real has {_names(here)}, synthetic has {_names(there)}. Give the "
+            "synthetic records the real labels, or align without them: by_label=False (--no-by-label)."
         )
     notes = []
     if here - there:
@@ -142,7 +142,7 @@ def _strata(real: pl.DataFrame, synthetic: pl.DataFrame) -> tuple[list[str | Non
     if there - here:
         count = synthetic.filter(pl.col("label").is_in(list(there - here), nulls_equal=True)).height
         notes.append(
-            f"{count} synthetic records have the label {_names(there - here)}, which no real one has: weight 0"
+            f"{count} synthetic records have the label {_names(there - here)}, which no real one has: no weight"
         )
     return both, notes
 
@@ -210,7 +210,8 @@ def _rows(
         "seed": drawn.seed,
         "strength": settings.strength,
     }
-    parts, rows = [], []
+    parts: list[pl.DataFrame] = []
+    rows: list[dict[str, Any]] = []
     for label, fit, share in zip(strata, fits, shares.real, strict=True):
         frame = sides["synthetic"].stratum(label).frame
         parts.append(frame.select("id", "label").with_columns(pl.Series("weight", float(share) * fit.solution.weights)))
@@ -279,7 +280,8 @@ def _warnings(rows: Sequence[dict[str, Any]]) -> list[str]:
     if low:
         notes.append(
             f"the effective sample size is below {LOW_OVERLAP:.0%} of the records for {', '.join(low)}: the two sets "
-            "hardly overlap. Generate more where cluster_coverage shows real records and little weight, or raise strength"
+            "hardly overlap. Generate more where cluster_coverage shows real records and little weight, or raise "
+            "strength"
         )
     slow = [row["stratum"] for row in rows if not row["converged"]]
     if slow:

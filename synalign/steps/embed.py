@@ -1,4 +1,7 @@
-"""embed: text becomes vectors. Each version of an embedder has a table of its own, and only new records are embedded."""
+"""embed: text becomes vectors.
+
+Each version of an embedder has a table of its own, and only new records are embedded.
+"""
 
 from __future__ import annotations
 
@@ -161,19 +164,19 @@ def apply(context: Context, embedder: Embedder, settings: Embed) -> Outcome:
     ]
     finished = {run.run_id for run in context.journal.runs("embed")}
     missing = [item for item in work if item[2].run_id not in finished]
-    counts = {"embedder": embedder.name, "records": 0}
+    count = 0
     if not missing:
         if not work:
             raise NotReadyError("There are no records to embed. Ingest some first.")
         last = context.journal.get(work[-1][2].run_id)
         assert last is not None
-        return Outcome("embed", last.run_id, True, counts)
+        return Outcome("embed", last.run_id, True, {"embedder": embedder.name, "records": 0})
     encode = encoder(context, embedder, settings)
     for origin, source, plan in missing:
-        counts["records"] += _embed_source(context, embedder, encode, origin, source, plan)
+        count += _embed_source(context, embedder, encode, origin, source, plan)
     seconds = clock.seconds
-    rate = counts["records"] / max(seconds, 1e-9)
-    notes = (f"{rate:,.0f} texts a second",) if counts["records"] else ()
+    notes = (f"{count / max(seconds, 1e-9):,.0f} texts a second",) if count else ()
+    counts = {"embedder": embedder.name, "records": count}
     return Outcome("embed", missing[-1][2].run_id, False, counts, notes, seconds)
 
 

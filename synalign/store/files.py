@@ -5,7 +5,10 @@ Parsing is polars'. What is ours is the message: which row, which byte, which fi
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,11 +26,16 @@ if TYPE_CHECKING:
 _TEXT_SUFFIXES = {".csv": ",", ".tsv": "\t"}
 _JSON_SUFFIXES = (".jsonl", ".ndjson")
 _DUCKDB_SUFFIXES = (".duckdb", ".ddb", ".db")
+#: Half of a surrogate pair, as JSON escapes it. Alone it is no character; polars would turn it into NUL.
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 KNOWN = (*_TEXT_SUFFIXES, *_JSON_SUFFIXES, ".parquet", *_DUCKDB_SUFFIXES)
 
 
-def read(source: Any, strings: Sequence[str], query: str | None = None) -> tuple[pl.DataFrame, int]:
-    """Return the rows of `source`, and the number that its first row has in messages.
+def read(source: Any, strings: Sequence[str], query: str | None = None) -> tuple[pl.DataFrame, int | Sequence[int]]:
+    """Return the rows of `source`, and the number that its first row has in messages, or those of all rows.
+
+    A row of a CSV or TSV file is numbered as a spreadsheet does (the header is row 1), one of JSON lines by its line,
+    one of anything else from 0. CSV rows with too few fields are filled with nulls.
 
     Args:
         source: a path, a polars or pandas frame, or an Arrow table.
@@ -35,34 +43,59 @@ def read(source: Any, strings: Sequence[str], query: str | None = None) -> tuple
         query: SQL over `source`, which is then a DuckDB file.
 
     Raises:
-        InputError: if the file is missing, empty, damaged or not UTF-8.
+        InputError: if the file is missing, empty, damaged or not UTF-8, or a frame holds what has no column type.
         UsageError: if its kind is not known, or a query comes with something that is no DuckDB file.
     """
     if isinstance(source, str | Path):
-        return _read_path(Path(source), strings, query)
+        try:
+            return _read_path(Path(source), strings, query)
+        except OSError as error:
+            raise InputError(f"{source} cannot be read: {error}. Nothing was written.") from error
     if query is not None:
         raise UsageError(f"A query needs the path of a DuckDB file, not a {type(source).__name__}.")
     if isinstance(source, pl.DataFrame):
         return source, 0
     if isinstance(source, pl.LazyFrame):
-        return source.collect(), 0
+        return _collected(source), 0
     if isinstance(source, pa.Table):
-        return _from_arrow(source), 0
+        return _from_arrow(source, "the Arrow table"), 0
     if type(source).__module__.partition(".")[0] == "pandas" and hasattr(source, "columns"):
-        return _from_arrow(pa.Table.from_pandas(source, preserve_index=False)), 0
+        return _from_pandas(source), 0
     raise UsageError(
         f"Cannot ingest a {type(source).__name__}: give a path ({', '.join(KNOWN)}), a polars or pandas frame, or an "
         "Arrow table."
     )
 
 
-def _from_arrow(table: pa.Table) -> pl.DataFrame:
-    frame = pl.from_arrow(table)
+def _collected(lazy: pl.LazyFrame) -> pl.DataFrame:
+    try:
+        return lazy.collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InputError(f"The LazyFrame cannot be computed: {_first_line(error)}. Nothing was written.") from error
+
+
+def _from_pandas(frame: pd.DataFrame) -> pl.DataFrame:
+    try:
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+    except (pa.ArrowException, ValueError) as error:
+        raise InputError(f"The pandas frame cannot be read: {_first_line(error)}. Nothing was written.") from error
+    return _from_arrow(table, "the pandas frame")
+
+
+def _from_arrow(table: pa.Table, source: str) -> pl.DataFrame:
+    try:
+        frame = pl.from_arrow(table)
+    except pl.exceptions.PolarsError as error:
+        kinds = ", ".join(f"{field.name} {field.type}" for field in table.schema)
+        raise InputError(
+            f"A column of {source} cannot be read: {_first_line(error)}. Its columns: {kinds}. Cast that one to text "
+            "or a number. Nothing was written."
+        ) from error
     assert isinstance(frame, pl.DataFrame)
     return frame
 
 
-def _read_path(path: Path, strings: Sequence[str], query: str | None) -> tuple[pl.DataFrame, int]:
+def _read_path(path: Path, strings: Sequence[str], query: str | None) -> tuple[pl.DataFrame, int | Sequence[int]]:
     suffix = path.suffix.lower()
     if not path.exists():
         raise InputError(f"There is no file {path}. Nothing was written.")
@@ -75,7 +108,7 @@ def _read_path(path: Path, strings: Sequence[str], query: str | None) -> tuple[p
     if suffix in _TEXT_SUFFIXES:
         return _read_csv(path, _TEXT_SUFFIXES[suffix], strings), 2
     if suffix in _JSON_SUFFIXES:
-        return _read_json_lines(path), 1
+        return _read_json_lines(path)
     if suffix == ".parquet":
         return _read_parquet(path), 0
     if suffix in _DUCKDB_SUFFIXES:
@@ -83,34 +116,45 @@ def _read_path(path: Path, strings: Sequence[str], query: str | None) -> tuple[p
             raise UsageError(f"{path} is a DuckDB file: say what to ingest with a query, such as 'select * from t'.")
         from synalign.store import query as sql
 
-        return _from_arrow(sql.read_file(path, query)), 0
+        return _from_arrow(sql.read_file(path, query), f"the query over {path}"), 0
     raise UsageError(f"{path}: files that end in {suffix or 'nothing'} are not known; known are {', '.join(KNOWN)}.")
 
 
 def _read_csv(path: Path, separator: str, strings: Sequence[str]) -> pl.DataFrame:
     _require_utf8(path)
     try:
-        header = pl.read_csv(path, separator=separator, n_rows=0).columns
+        # glob=False: brackets in a file's name are no pattern.
+        header = pl.read_csv(path, separator=separator, n_rows=0, glob=False).columns
         kinds = {name: pl.String for name in strings if name in header}
-        return pl.read_csv(path, separator=separator, schema_overrides=kinds, infer_schema_length=None)
+        return pl.read_csv(path, separator=separator, schema_overrides=kinds, infer_schema_length=None, glob=False)
     except pl.exceptions.PolarsError as error:
-        raise InputError(
-            f"{path} is not a table that can be read: {_first_line(error)}. Nothing was written."
-        ) from error
+        why = _first_bad_csv_row(path, separator) or _first_line(error)
+        raise InputError(f"{path} is not a table that can be read: {why}. Nothing was written.") from error
 
 
-def _read_json_lines(path: Path) -> pl.DataFrame:
+def _read_json_lines(path: Path) -> tuple[pl.DataFrame, Sequence[int]]:
     _require_utf8(path)
+    data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    lines = data.splitlines()
+    numbers = [number for number, line in enumerate(lines, start=1) if line.strip()]
+    if not numbers:
+        raise InputError(f"{path} has no rows: all its lines are blank. Nothing was written.")
+    if _SURROGATE.search(data):
+        _require_whole_characters(path, lines)
     try:
-        frame = pl.read_ndjson(path, infer_schema_length=None)
+        frame = pl.read_ndjson(io.BytesIO(data), infer_schema_length=None)
     except pl.exceptions.PolarsError as error:
-        raise InputError(f"{path}: {_first_bad_json_line(path) or _first_line(error)}. Nothing was written.") from error
-    return frame
+        why = _first_bad_json_line(lines) or _first_line(error)
+        raise InputError(f"{path}: {why}. Nothing was written.") from error
+    if frame.height != len(numbers):
+        why = _first_bad_json_line(lines) or f"{len(numbers)} lines gave {frame.height} rows"
+        raise InputError(f"{path}: {why}. Nothing was written.")
+    return frame, numbers
 
 
 def _read_parquet(path: Path) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path)
+        return pl.read_parquet(path, glob=False)
     except pl.exceptions.PolarsError as error:
         raise InputError(f"{path} is not a Parquet file: {_first_line(error)}. Nothing was written.") from error
 
@@ -135,15 +179,46 @@ def _require_utf8(path: Path) -> None:
                 ) from error
 
 
-def _first_bad_json_line(path: Path) -> str | None:
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                value = json.loads(line)
-            except json.JSONDecodeError as error:
-                return f"line {number} is not JSON ({error.msg}, at character {error.pos + 1})"
-            if not isinstance(value, dict):
-                return f"line {number} is JSON but not an object with named fields"
+def _first_bad_json_line(lines: Sequence[bytes]) -> str | None:
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            return f"line {number} is not JSON ({error.msg}, at character {error.pos + 1})"
+        if not isinstance(value, dict):
+            return f"line {number} is JSON but not an object with named fields"
+    return None
+
+
+def _require_whole_characters(path: Path, lines: Sequence[bytes]) -> None:
+    """Raise InputError with the first line that holds half a surrogate pair."""
+    for number, line in enumerate(lines, start=1):
+        if not _SURROGATE.search(line):
+            continue
+        try:
+            json.dumps(json.loads(line), ensure_ascii=False).encode()
+        except json.JSONDecodeError:
+            return  # The parser that comes next says where.
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{path}: line {number} holds half a character (the lone surrogate \\u{ord(error.object[error.start]):x}"
+                "). Remove it. Nothing was written."
+            ) from error
+
+
+def _first_bad_csv_row(path: Path, separator: str) -> str | None:
+    """Find the row that has too many fields, or the quotation mark that is never closed."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file, delimiter=separator, strict=True)
+        width, line = 0, 1
+        try:
+            for number, row in enumerate(rows, start=1):
+                width = width or len(row)
+                if len(row) > width:
+                    return f"row {number} (line {line}) has {len(row)} fields where the header has {width}"
+                line = rows.line_num + 1
+        except csv.Error as error:
+            return f"the row that begins in line {line} cannot be split into fields ({error})"
     return None

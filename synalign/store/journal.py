@@ -98,7 +98,8 @@ class Journal:
         runs = {run.run_id: run for run in self.runs(step)}
         latest = {run_id: run.sequence for run_id, run in runs.items()}
         for row in self._lake.read("activations", where=f"step = {quote(step)}").to_pylist():
-            latest[row["run_id"]] = max(latest.get(row["run_id"], 0), row["sequence"])
+            if row["run_id"] in runs:
+                latest[row["run_id"]] = max(latest[row["run_id"]], row["sequence"])
         return runs[max(latest, key=lambda run_id: latest[run_id])] if latest else None
 
     def activate(self, run: Run) -> bool:

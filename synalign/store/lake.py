@@ -5,7 +5,8 @@ Writes are whole commits, insert-only by key, so that doing one again adds nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from synalign.errors import StoreError
-from synalign.store.schemas import TABLES, TableSpec, empty
+from synalign.store.schemas import TABLES, TableSpec
 
 if TYPE_CHECKING:
     from lance import LanceDataset
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 #: Files newer than this format abort older Lance readers.
 DATA_STORAGE_VERSION = "2.1"
-
 
 #: Table versions that are younger are kept by `compact`, since a reader may have them open.
 KEEP_VERSIONS = timedelta(minutes=10)
@@ -55,7 +55,7 @@ class Lake:
         return lancedb.connect(self.path, read_consistency_interval=timedelta(0))
 
     def exists(self, name: str) -> bool:
-        """Return whether the table `name` was ever written: a folder without a manifest is a creation that was killed."""
+        """Return whether the table was ever written: a folder without a manifest is a creation that was killed."""
         return any((self.path / f"{name}.lance" / "_versions").glob("*.manifest"))
 
     def names(self) -> list[str]:
@@ -67,51 +67,62 @@ class Lake:
         """Add the rows whose key is not there yet, in one commit, and return how many were new.
 
         Raises:
-            StoreError: if `rows` lacks a column or holds one that cannot be cast. Then nothing is written.
+            StoreError: if `rows` lacks a column, has one that the table has not, holds one that cannot be cast, or has
+                a key twice; or if the table cannot be written. Then nothing is written.
         """
-        spec = spec or TABLES[name]
-        table = self._open_or_create(name, spec)
-        schema = table.schema
-        missing = [field.name for field in spec.schema if field.name not in rows.column_names]
-        if missing:
-            raise StoreError(f"Rows for table {name!r} lack the columns {missing}. Nothing was written.")
-        for field in schema:
-            if field.name not in rows.column_names:
-                rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
-        try:
-            rows = rows.select(schema.names).cast(schema)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
-            raise StoreError(
-                f"Rows for table {name!r} do not fit its columns: {error}. Nothing was written."
-            ) from error
-        if not rows.num_rows:
-            return 0
-        result = table.merge_insert(list(spec.key)).when_not_matched_insert_all().execute(rows)
+        spec = spec or _spec_of(name)
+        rows = _fitted(name, rows, self.schema(name, spec), spec)
+        with _mapped(name, "written"):
+            table = self._open_or_create(name, spec)
+            if not rows.num_rows:
+                return 0
+            result = table.merge_insert(list(spec.key)).when_not_matched_insert_all().execute(rows)
         return int(result.num_inserted_rows)
 
     def delete(self, name: str, where: str) -> int:
         """Delete the rows that match the filter; no commit is made when there are none. Return how many there were."""
         if not self.exists(name):
             return 0
-        doomed = int(self.dataset(name).count_rows(filter=where))
+        with _mapped(name, "read"):
+            doomed = int(self.dataset(name).count_rows(filter=where))
         if doomed:
-            self._open(name).delete(where)
+            with _mapped(name, "written"):
+                self._open(name).delete(where)
         return doomed
 
     def add_columns(self, name: str, fields: Sequence[pa.Field]) -> None:
-        """Add columns that are null in all rows there are."""
-        spec = TABLES[name]
-        table = self._open_or_create(name, spec)
-        new = [field for field in fields if field.name not in table.schema.names]
-        if new:
-            table.add_columns(pa.schema(new))
+        """Add columns that are null in all rows there are.
+
+        Raises:
+            StoreError: if one differs from a column that is there by upper and lower case only, which SQL could not
+                tell apart. Then nothing is written.
+        """
+        spec = _spec_of(name)
+        there = self.schema(name)
+        new = [field.with_type(_plain(field.type)) for field in fields if field.name not in there.names]
+        folded = {column.lower(): column for column in there.names}
+        for field in new:
+            if field.name.lower() in folded:
+                raise StoreError(
+                    f"The column {field.name!r} differs from {folded[field.name.lower()]!r} of table {name!r} by upper "
+                    "and lower case only, which SQL does not tell apart. Rename it. Nothing was written."
+                )
+        with _mapped(name, "written"):
+            table = self._open_or_create(name, spec)
+            if new:
+                table.add_columns(pa.schema(new))
 
     def read(self, name: str, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
-        """Return the rows that match a filter; a table that was never written has none."""
+        """Return the rows that match a filter; a table that was never written has none.
+
+        Raises:
+            StoreError: if the table is damaged, or there is no table of that name.
+        """
         if not self.exists(name):
-            blank = empty(name)
+            blank = _spec_of(name).schema.empty_table()
             return blank.select(list(columns)) if columns else blank
-        return self.dataset(name).to_table(columns=list(columns) if columns else None, filter=where)
+        with _mapped(name, "read"):
+            return self.dataset(name).to_table(columns=list(columns) if columns else None, filter=where)
 
     def dataset(self, name: str) -> LanceDataset:
         """Return the newest version of a table as a Lance dataset, which DuckDB scans in place."""
@@ -123,9 +134,9 @@ class Lake:
         except (ValueError, OSError) as error:
             raise StoreError(f"The table {name!r} at {path} cannot be opened: {error}.") from error
 
-    def schema(self, name: str) -> pa.Schema:
+    def schema(self, name: str, spec: TableSpec | None = None) -> pa.Schema:
         """Return the columns of a table as they are now, the user's own included."""
-        return self.dataset(name).schema if self.exists(name) else TABLES[name].schema
+        return self.dataset(name).schema if self.exists(name) else (spec or _spec_of(name)).schema
 
     def version(self, name: str) -> int:
         """Return the Lance version of a table, 0 if it was never written. Recorded with runs, never hashed."""
@@ -133,8 +144,9 @@ class Lake:
 
     def nearest(self, name: str, vector: Any, count: int, where: str, columns: Sequence[str]) -> pa.Table:
         """Return the `count` rows nearest by cosine distance to `vector` among those that match, nearest first."""
-        query = self._open(name).search(vector, vector_column_name="vector").distance_type("cosine")
-        return query.where(where, prefilter=True).limit(count).select([*columns, "_distance"]).to_arrow()
+        with _mapped(name, "searched"):
+            query = self._open(name).search(vector, vector_column_name="vector").distance_type("cosine")
+            return query.where(where, prefilter=True).limit(count).select([*columns, "_distance"]).to_arrow()
 
     def compact(self, name: str) -> int:
         """Merge small files, drop old versions and files no version names; return the bytes given back.
@@ -142,8 +154,9 @@ class Lake:
         Only safe while no other process writes: files of a writer under way look like orphans.
         """
         dataset = self.dataset(name)
-        dataset.optimize.compact_files()
-        stats = dataset.cleanup_old_versions(older_than=KEEP_VERSIONS, delete_unverified=True)
+        with _mapped(name, "compacted"):
+            dataset.optimize.compact_files()
+            stats = dataset.cleanup_old_versions(older_than=KEEP_VERSIONS, delete_unverified=True)
         return int(stats.bytes_removed)
 
     def drop(self, name: str) -> None:
@@ -158,3 +171,56 @@ class Lake:
             return self._open(name)
         options = {"new_table_data_storage_version": DATA_STORAGE_VERSION}
         return self._db.create_table(name, schema=spec.schema, exist_ok=True, storage_options=options)
+
+
+def _spec_of(name: str) -> TableSpec:
+    if name not in TABLES:
+        raise StoreError(f"There is no table {name!r}. There are: {', '.join(TABLES)}.")
+    return TABLES[name]
+
+
+def _fitted(name: str, rows: pa.Table, schema: pa.Schema, spec: TableSpec) -> pa.Table:
+    """Return `rows` in the layout of the table, or raise StoreError. The user's own columns may be missing."""
+    missing = [field.name for field in spec.schema if field.name not in rows.column_names]
+    if missing:
+        raise StoreError(f"Rows for table {name!r} lack the columns {missing}. Nothing was written.")
+    unknown = [column for column in rows.column_names if column not in schema.names]
+    if unknown:
+        raise StoreError(f"Table {name!r} has no columns {unknown}; add them first. Nothing was written.")
+    for field in schema:
+        if field.name not in rows.column_names:
+            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
+    try:
+        rows = rows.select(schema.names).cast(schema)
+    except (pa.ArrowException, ValueError) as error:
+        raise StoreError(f"Rows for table {name!r} do not fit its columns: {error}. Nothing was written.") from error
+    # Lance compares new rows with those that are there, not among themselves.
+    distinct = rows.select(list(spec.key)).group_by(list(spec.key)).aggregate([]).num_rows
+    if distinct < rows.num_rows:
+        raise StoreError(
+            f"{rows.num_rows - distinct} rows for table {name!r} repeat a key ({', '.join(spec.key)}) of another. "
+            "Nothing was written."
+        )
+    return rows
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """Return the type without Arrow's large and view variants, which Lance cannot filter by, at any depth."""
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_dictionary(kind):
+        return pa.string()
+    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        return pa.binary()
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_list_view(kind):
+        return pa.list_(_plain(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_plain(field.type)) for field in kind])
+    return kind
+
+
+@contextmanager
+def _mapped(name: str, done: str) -> Iterator[None]:
+    """Raise what Lance and LanceDB raise as StoreError. They have no error root of their own."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, pa.ArrowException) as error:
+        raise StoreError(f"The table {name!r} cannot be {done}: {error}") from error

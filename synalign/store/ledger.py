@@ -6,6 +6,7 @@ before it counts. When a run closes its rows are copied to the Lance table `call
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -68,28 +69,46 @@ class Ledger:
                 ) from error
 
     def rows(self, call_ids: Iterable[str] | None = None) -> pa.Table:
-        """Return the calls of the given names, or all, in the layout of the table `calls`, ordered by name."""
+        """Return the calls of the given names, or all, in the layout of the table `calls`, ordered by name.
+
+        Raises:
+            StoreError: if the file is there and cannot be read.
+        """
+        schema = TABLES["calls"].schema
         if not self.path.exists():
-            return TABLES["calls"].schema.empty_table()
+            return schema.empty_table()
+        choice, names = "", []
+        if call_ids is not None:
+            choice, names = "where call_id in (select value from json_each(?))", [json.dumps(list(call_ids))]
+        statement = f"select {', '.join(_COLUMNS)} from calls {choice} order by call_id"
         with self._lock:
-            found = self._open().execute(f"select {', '.join(_COLUMNS)} from calls order by call_id").fetchall()
-        wanted = None if call_ids is None else set(call_ids)
-        rows = [dict(zip(_COLUMNS, row, strict=True)) for row in found if wanted is None or row[0] in wanted]
+            try:
+                found = self._open().execute(statement, names).fetchall()
+            except sqlite3.Error as error:
+                raise StoreError(f"The ledger {self.path} cannot be read: {error}.") from error
+        rows = [dict(zip(_COLUMNS, row, strict=True)) for row in found]
         for row in rows:
             row["finished_at"] = datetime.fromisoformat(row["finished_at"])
-        return pa.Table.from_pylist(rows, schema=TABLES["calls"].schema)
+        return pa.Table.from_pylist(rows, schema=schema)
 
     def forget(self, call_ids: Sequence[str]) -> int:
-        """Drop calls that are safe elsewhere, give the space back, and return how many there were."""
+        """Drop calls that are safe elsewhere, give the space back, and return how many there were.
+
+        Raises:
+            StoreError: if the file cannot be written. The calls may be gone from it then, or not.
+        """
         if not self.path.exists():
             return 0
         with self._lock:
-            connection = self._open()
-            with connection:
-                before = connection.total_changes
-                connection.executemany("delete from calls where call_id = ?", [(call_id,) for call_id in call_ids])
-                dropped = connection.total_changes - before
-            connection.execute("vacuum")
+            try:
+                connection = self._open()
+                with connection:
+                    before = connection.total_changes
+                    connection.executemany("delete from calls where call_id = ?", [(call_id,) for call_id in call_ids])
+                    dropped = connection.total_changes - before
+                connection.execute("vacuum")
+            except sqlite3.Error as error:
+                raise StoreError(f"The ledger {self.path} cannot be trimmed: {error}.") from error
         return dropped
 
     def close(self) -> None:

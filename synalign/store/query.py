@@ -32,6 +32,7 @@ MATERIALISED = ("synthetic_weighted", "training_mix")
 _HIDDEN_COLUMNS = {"embedders": ("state",)}
 
 _SETTINGS = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+_ZONED = ("TIMESTAMP WITH TIME ZONE", "TIME WITH TIME ZONE")
 _TEMPORARY_SUFFIX = ".publishing"
 
 
@@ -73,20 +74,28 @@ def run(
 
 
 def fetch(relation: DuckDBPyRelation) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Return the columns and all rows of a relation.
+    """Return the columns and all rows of a relation. Times with a zone come as text.
 
     Raises:
         SqlError: if the query fails only when it runs.
     """
     try:
-        return list(relation.columns), relation.fetchall()
+        columns = list(relation.columns)
+        if any(str(kind) in _ZONED for kind in relation.types):
+            # DuckDB makes them Python values through pytz, which is not among what this package installs.
+            shown = [
+                f"#{place}::varchar" if str(kind) in _ZONED else f"#{place}"
+                for place, kind in enumerate(relation.types, start=1)
+            ]
+            relation = relation.project(", ".join(shown))
+        return columns, relation.fetchall()
     except duckdb.Error as error:
         raise SqlError(str(error).strip()) from error
 
 
 def relation_names() -> list[str]:
-    """Return the names of all relations that a workspace offers in SQL, views first."""
-    return [statement.name for area in ("views", "base") for statement in statements.load(area)]
+    """Return the names of all relations that a workspace offers in SQL, sorted."""
+    return sorted(statement.name for area in ("base", "views") for statement in statements.load(area))
 
 
 def named(connection: DuckDBPyConnection, name: str, parameters: Mapping[str, Any] | None = None) -> DuckDBPyRelation:
@@ -158,6 +167,8 @@ def publish(lake: Lake, ledger: Ledger, labels: Mapping[str, str], path: Path, s
                 for statement in statements.load(area):
                     kind = "table" if area == "base" or statement.name in MATERIALISED else "view"
                     connection.execute(f"comment on {kind} {statement.name} is {_literal(statement.about)}")
+            for statement in statements.load("macros"):
+                connection.execute(f"comment on macro table {statement.name} is {_literal(statement.about)}")
             connection.execute("use memory")
             connection.execute("detach published")
         temporary.chmod(0o444)

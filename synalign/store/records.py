@@ -10,12 +10,15 @@ import polars as pl
 
 from synalign import ids
 from synalign.errors import InputError, UsageError
-from synalign.store.schemas import RESERVED, SPLITS
+from synalign.store.columns import as_text, json_lines, own_columns
+from synalign.store.schemas import SPLITS
 
 _SHOWN = 10
 #: Labels that would be mistaken for "all records" and "no label" where labels are listed.
 _RESERVED_LABELS = ("*", "(none)")
 _SPLIT_NAMES = {"training": "train", "dev": "validation", "val": "validation", "valid": "validation"}
+#: Columns of a frame of records that are not the user's own. `_row` numbers the rows while they are read.
+_STANDARD = ("id", "text", "label", "split", "_row")
 
 
 @dataclass(frozen=True)
@@ -52,40 +55,41 @@ def to_records(
     rows: pl.DataFrame,
     columns: Columns,
     *,
-    first_row: int = 0,
+    first_row: int | Sequence[int] = 0,
     skip_empty: bool = False,
     test_share: float | None = None,
     source: str = "the input",
 ) -> Records:
     """Check a user's rows and give them ids, labels, splits and multiplicities.
 
+    Args:
+        first_row: the number that the first row has in messages, or the numbers of all rows.
+
     Raises:
         UsageError: if a named column does not exist, or one column is given two meanings.
-        InputError: for no rows, empty texts, duplicate ids with different content, or unknown splits.
+        InputError: for no rows, empty texts, ids that are missing or stand for different content, unknown splits,
+            reserved labels, or columns that cannot be stored.
     """
     _check_columns(rows, columns, source)
+    if test_share is not None:
+        _check_share(test_share, columns)
     if not rows.height:
         raise InputError(f"{source} has columns ({', '.join(rows.columns)}) but no rows. Nothing was written.")
     notes: list[str] = []
-    rows = rows.with_row_index("_row", offset=first_row)
-    rows = _drop_empty(rows, columns, skip_empty, source, notes)
-    frame = _standard_columns(rows, columns, source, notes)
+    numbers = range(first_row, first_row + rows.height) if isinstance(first_row, int) else first_row
+    frame = _standard_columns(*_with_text(rows, numbers, columns, skip_empty, source, notes), columns, source, notes)
     if columns.id is None:
-        frame = frame.with_columns(
-            pl.Series(
-                "id", [ids.record_id(*row) for row in frame.select("text", "label", "split").iter_rows()], pl.String
-            )
-        )
-        frame, repeats = _fold_repeats(frame)
-        if repeats.height:
-            extra = int(repeats["multiplicity"].sum()) - repeats.height
-            notes.append(f"{extra} repeated rows are kept as the multiplicity of {repeats.height} records")
+        # "train" and no split are one: a record ingested with and without a split column is the same record.
+        content = frame.select("text", "label", pl.col("split").replace("train", None)).iter_rows()
+        frame = frame.with_columns(pl.Series("id", [ids.record_id(*row) for row in content], pl.String))
+    frame = frame.with_columns(pl.col("split").fill_null("train"))
+    if columns.id is None:
+        frame, repeats = _fold_repeats(frame, notes)
     else:
         frame = _one_row_an_id(frame, source, notes)
         repeats = pl.DataFrame(schema={"id": pl.String, "multiplicity": pl.Int64})
     if test_share is not None:
-        frame = _split_by_id(frame, test_share, columns)
-    frame = frame.with_columns(pl.col("split").fill_null("train"))
+        frame = frame.with_columns(pl.Series("split", split_of(frame["id"].to_list(), test_share), pl.String))
     frame = frame.drop("_row")
     return Records(frame, repeats, _digest(frame, repeats), tuple(notes))
 
@@ -94,16 +98,9 @@ def label_text(values: pl.Series, source: str) -> pl.Series:
     """Return labels as strings: 1 and 1.0 are "1", true is "true", surrounding blanks are dropped, empty is null.
 
     Raises:
-        InputError: if the column holds lists or structs.
+        InputError: if the column holds lists or structs, or a label that these tables give a meaning to.
     """
-    if values.dtype.is_nested():
-        raise InputError(f"The label column {values.name!r} of {source} holds {values.dtype}; a label is one value.")
-    if values.dtype.is_float():
-        whole = values.drop_nulls().drop_nans()
-        values = values.fill_nan(None)
-        if (whole == whole.round()).all():
-            values = values.cast(pl.Int64)
-    text = values.cast(pl.String).str.strip_chars().replace("", None)
+    text = as_text(values, "label", source).str.strip_chars().replace("", None)
     for name in _RESERVED_LABELS:
         if (text == name).any():
             raise InputError(
@@ -123,83 +120,103 @@ def _check_columns(rows: pl.DataFrame, columns: Columns, source: str) -> None:
             )
     if len(set(named.values())) < len(named):
         raise UsageError(f"One column is named for two meanings: {named}. Nothing was written.")
-    if "_row" in rows.columns:
-        raise InputError(f"{source} has a column '_row', a name used while reading. Rename it. Nothing was written.")
 
 
-def _drop_empty(rows: pl.DataFrame, columns: Columns, skip_empty: bool, source: str, notes: list[str]) -> pl.DataFrame:
-    text = rows[columns.text]
-    if text.dtype != pl.String:
-        if text.dtype.is_nested() or text.dtype == pl.Binary:
-            raise InputError(f"The text column {columns.text!r} of {source} holds {text.dtype}, not text.")
-        text = text.cast(pl.String)
-        rows = rows.with_columns(text)
-    blank = rows.filter(pl.col(columns.text).is_null() | (pl.col(columns.text).str.strip_chars() == ""))
-    if not blank.height:
-        return rows
-    numbers = blank["_row"].to_list()
-    listed = ", ".join(map(str, numbers[:_SHOWN])) + (
-        f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
-    )
+def _check_share(share: float, columns: Columns) -> None:
+    if columns.split is not None:
+        raise UsageError(f"Give a split column ({columns.split!r}) or a test share ({share}), not both.")
+    if not 0 < share < 1:
+        raise UsageError(f"The test share must be above 0 and below 1, not {share}.")
+
+
+def _with_text(
+    rows: pl.DataFrame, numbers: Sequence[int], columns: Columns, skip_empty: bool, source: str, notes: list[str]
+) -> tuple[pl.DataFrame, pl.Series]:
+    """Return the rows that have text, the text column as strings, and their numbers."""
+    text = as_text(rows[columns.text], "text", source)
+    rows = rows.with_columns(text)
+    row = pl.Series("_row", numbers, pl.Int64)
+    there = (text.str.strip_chars() != "").fill_null(False)
+    if there.all():
+        return rows, row
+    blank = row.filter(~there).to_list()
+    listed = _listed(blank)
     if not skip_empty:
         raise InputError(
-            f"{source}: {len(numbers)} of {rows.height} texts in column {columns.text!r} are empty or null (rows "
+            f"{source}: {len(blank)} of {rows.height} texts in column {columns.text!r} are empty or null (rows "
             f"{listed}). Drop them with skip_empty=True (--skip-empty). Nothing was written."
         )
-    notes.append(f"{len(numbers)} rows with empty text were left out (rows {listed})")
-    rows = rows.filter(pl.col(columns.text).str.strip_chars() != "")
-    if not rows.height:
-        raise InputError(f"{source}: all {len(numbers)} texts are empty or null. Nothing was written.")
-    return rows
+    if not there.any():
+        raise InputError(f"{source}: all {len(blank)} texts are empty or null. Nothing was written.")
+    notes.append(f"{len(blank)} rows with empty text were left out (rows {listed})")
+    return rows.filter(there), row.filter(there)
 
 
-def _standard_columns(rows: pl.DataFrame, columns: Columns, source: str, notes: list[str]) -> pl.DataFrame:
-    none = pl.lit(None, pl.String)
-    taken = set(columns.named().values())
-    label = label_text(rows[columns.label], source).alias("label") if columns.label else none.alias("label")
-    split = _split_names(rows, columns.split, source) if columns.split else none.alias("split")
-    record_key = pl.col(columns.id).cast(pl.String).alias("id") if columns.id else none.alias("id")
-    own = []
-    renamed = []
-    for name in rows.columns:
-        if name in taken or name == "_row":
-            continue
-        if name in RESERVED:
-            renamed.append(name)
-        own.append(pl.col(name).alias(f"file_{name}" if name in RESERVED else name))
-    for name in renamed:
-        notes.append(f"the column {name!r} was not named as one with a meaning; it is kept as 'file_{name}'")
-    frame = rows.select(record_key, pl.col(columns.text).alias("text"), label, split, "_row", *own)
-    if columns.id and frame["id"].null_count():
-        bad = frame.filter(pl.col("id").is_null())["_row"].to_list()
-        raise InputError(f"{source}: the id is null in {len(bad)} rows, first in row {bad[0]}. Nothing was written.")
-    clash = [name for name in frame.columns if frame.columns.count(name) > 1]
-    if clash:
-        raise InputError(f"{source}: two columns would be kept as {clash[0]!r}. Rename one. Nothing was written.")
-    return frame
+def _listed(numbers: Sequence[int]) -> str:
+    more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
+    return ", ".join(map(str, numbers[:_SHOWN])) + more
 
 
-def _split_names(rows: pl.DataFrame, column: str, source: str) -> pl.Series:
-    given = rows[column].cast(pl.String).str.strip_chars().str.to_lowercase().replace("", None)
-    named = given.replace(_SPLIT_NAMES).alias("split")
+def _standard_columns(
+    rows: pl.DataFrame, row: pl.Series, columns: Columns, source: str, notes: list[str]
+) -> pl.DataFrame:
+    none = pl.Series([None] * rows.height, dtype=pl.String)
+    record_id = _given_ids(rows[columns.id], row, source) if columns.id else none
+    label = label_text(rows[columns.label], source) if columns.label else none
+    split = _split_names(rows[columns.split], source) if columns.split else none
+    standard = zip(_STANDARD, (record_id, rows[columns.text], label, split, row), strict=True)
+    own = own_columns(rows, set(columns.named().values()), source, notes)
+    return pl.DataFrame([*(values.alias(name) for name, values in standard), *own])
+
+
+def _given_ids(values: pl.Series, row: pl.Series, source: str) -> pl.Series:
+    given = as_text(values, "id", source)
+    bad = row.filter(given.is_null() | (given.str.strip_chars() == "").fill_null(False)).to_list()
+    if bad:
+        raise InputError(f"{source}: the id is null or blank in {len(bad)} rows ({_listed(bad)}). Nothing was written.")
+    return given
+
+
+def _split_names(values: pl.Series, source: str) -> pl.Series:
+    given = as_text(values, "split", source).str.strip_chars().str.to_lowercase().replace("", None)
+    named = given.replace(_SPLIT_NAMES)
     unknown = sorted(set(named.drop_nulls().unique().to_list()) - set(SPLITS))
     if unknown:
         raise InputError(
-            f"{source}: the split column {column!r} holds {', '.join(map(repr, unknown[:_SHOWN]))}; allowed are "
+            f"{source}: the split column {values.name!r} holds {', '.join(map(repr, unknown[:_SHOWN]))}; allowed are "
             f"{', '.join(SPLITS)} (also {', '.join(_SPLIT_NAMES)}). Nothing was written."
         )
     return named
 
 
-def _fold_repeats(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _fold_repeats(frame: pl.DataFrame, notes: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Keep one row for each id, and return how often the repeated ones came.
+
+    Of rows that differ in the user's own columns the first in the order of their content is kept, so that the result
+    does not depend on the order of the file.
+    """
     counts = frame.group_by("id").agg(pl.len().cast(pl.Int64).alias("multiplicity"))
     repeats = counts.filter(pl.col("multiplicity") > 1).sort("id")
-    return frame.unique("id", keep="first", maintain_order=True), repeats
+    if not repeats.height:
+        return frame, repeats
+    extra = int(repeats["multiplicity"].sum()) - repeats.height
+    notes.append(f"{extra} repeated rows are kept as the multiplicity of {repeats.height} records")
+    repeated = frame.join(repeats, on="id", how="semi")
+    own = [name for name in frame.columns if name not in _STANDARD]
+    lines = json_lines(repeated.select(own)) if own else [""] * repeated.height
+    content = repeated.select("id", "_row").with_columns(pl.Series("content", lines, pl.String))
+    differing = content.group_by("id").agg(pl.col("content").n_unique()).filter(pl.col("content") > 1).height
+    if differing:
+        notes.append(f"{differing} of them differ in other columns ({', '.join(own)}): one row's values are kept")
+    kept = content.sort("id", "content", "_row").unique("id", keep="first")
+    dropped = content.join(kept, on="_row", how="anti")
+    return frame.join(dropped, on="_row", how="anti", maintain_order="left"), repeats
 
 
 def _one_row_an_id(frame: pl.DataFrame, source: str, notes: list[str]) -> pl.DataFrame:
-    content = [name for name in frame.columns if name != "_row"]
-    distinct = frame.unique(content, keep="first", maintain_order=True)
+    lines = json_lines(frame.drop("_row"))
+    content = frame.select("id", "_row").with_columns(pl.Series("content", lines, pl.String))
+    distinct = content.unique("content", keep="first", maintain_order=True)
     clashing = distinct.filter(pl.col("id").is_duplicated())
     if clashing.height:
         first = clashing["id"][0]
@@ -211,15 +228,7 @@ def _one_row_an_id(frame: pl.DataFrame, source: str, notes: list[str]) -> pl.Dat
         )
     if distinct.height < frame.height:
         notes.append(f"{frame.height - distinct.height} rows repeated an id with the same content and count once")
-    return distinct
-
-
-def _split_by_id(frame: pl.DataFrame, share: float, columns: Columns) -> pl.DataFrame:
-    if columns.split is not None:
-        raise UsageError(f"Give a split column ({columns.split!r}) or a test share ({share}), not both.")
-    if not 0 < share < 1:
-        raise UsageError(f"The test share must be above 0 and below 1, not {share}.")
-    return frame.with_columns(pl.Series("split", split_of(frame["id"].to_list(), share), pl.String))
+    return frame.join(distinct, on="_row", how="semi", maintain_order="left")
 
 
 def split_of(record_ids: Sequence[str], share: float) -> list[str]:
@@ -234,5 +243,7 @@ def split_of(record_ids: Sequence[str], share: float) -> list[str]:
 def _digest(frame: pl.DataFrame, repeats: pl.DataFrame) -> str:
     """Hash the content in an order that does not depend on that of the file."""
     columns = sorted(frame.columns)
-    rows = frame.select(columns).sort("id").with_columns(pl.col(pl.Binary).bin.encode("hex")).write_ndjson()
-    return ids.digest(["records/1", columns, sha256(rows.encode()).hexdigest(), repeats.sort("id").rows()])
+    hashed = sha256()
+    for line in json_lines(frame.select(columns).sort("id")):
+        hashed.update(line.encode() + b"\n")
+    return ids.digest(["records/1", columns, hashed.hexdigest(), repeats.sort("id").rows()])

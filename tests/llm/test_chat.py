@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server import Server, chat, error
 
 import synalign
 from synalign.config import Llm
@@ -23,6 +22,7 @@ from synalign.llm.chat import CallFailure, ChatReply, ChatRequest, open_model, r
 from synalign.llm.client import OpenAIChat
 from synalign.llm.ngram import NgramModel
 from synalign.llm.replay import ReplayModel
+from tests.llm.server import Server, chat, error
 
 
 def ask(user: str) -> ChatRequest:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import openai
 import pytest
-from server import AT_ONCE, Answer, Server, chat, error
 
 from synalign.config import Llm
 from synalign.errors import (
@@ -26,6 +25,7 @@ from synalign.llm.chat import CallFailure, ChatReply, ChatRequest, run_calls
 from synalign.llm.client import OpenAIChat, openai_embed
 from synalign.llm.parsing import ParseFailure, parse
 from synalign.llm.schemas import RecordBatch, json_schema
+from tests.llm.server import AT_ONCE, Answer, Server, chat, error
 
 KEY = "sk-secret-0123456789"
 GOOD = json.dumps({"records": [{"text": "fresh"}]})

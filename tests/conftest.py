@@ -1,0 +1,50 @@
+"""What many tests need: a small finished workspace, which they only read, and a server that speaks the LLM protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import synalign as sa
+from tests.llm.server import Answer, Server
+
+ROOT = Path(__file__).resolve().parents[1]
+CORPUS = ROOT / "fixtures" / "support.csv"
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> sa.Workspace:
+    """A workspace in which every step ran on the fixture corpus with the embedded defaults. Do not write to it."""
+    workspace = sa.open(tmp_path_factory.mktemp("filled") / "workspace")
+    task = {"description": "a message to a shop", "labels": {"praise": "is pleased", "refund": "wants money back"}}
+    workspace.configure(sa.Config.model_validate({"seed": 7, "task": task}))
+    workspace.ingest(CORPUS, label="label", test_share=0.2)
+    workspace.cluster(k=12)
+    workspace.select()
+    workspace.reason()
+    workspace.generate(per_selection=6)
+    workspace.align(features=256)
+    return workspace
+
+
+@pytest.fixture
+def blank(tmp_path: Path) -> Path:
+    """The path of a workspace that does not exist yet."""
+    return tmp_path / "workspace"
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Callable[[dict[str, Any], int], Answer]], Server]]:
+    """Start servers that answer as told; all are closed after the test."""
+    servers: list[Server] = []
+
+    def start(behaviour: Callable[[dict[str, Any], int], Answer]) -> Server:
+        servers.append(Server(behaviour))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()

@@ -1,0 +1,252 @@
+"""The steps that ask a language model, over real HTTP: what is asked, what is kept, what is asked again."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+import synalign as sa
+from synalign.errors import ModelAuthError, ModelUnavailableError
+from tests.conftest import CORPUS
+from tests.llm.server import Answer, Server, chat, error
+
+KEY = "sk-secret-key-0123456789"
+SELECTIONS = 6
+CODES = {"refund": "0", "praise": "1"}
+MEANINGS = {"0": "wants money back", "1": "is pleased with the shop"}
+
+Serve = Callable[[Callable[[dict[str, Any], int], Answer]], Server]
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("SHOP_KEY", KEY)
+    yield
+
+
+def purpose(body: dict[str, Any]) -> str:
+    return body["response_format"]["json_schema"]["name"]
+
+
+def user(body: dict[str, Any]) -> str:
+    return body["messages"][-1]["content"]
+
+
+def shown(body: dict[str, Any]) -> list[dict[str, str]]:
+    """Return the demonstrations in a prompt."""
+    lines = user(body).partition("<demonstrations>\n")[2].partition("</demonstrations>")[0]
+    return [json.loads(line) for line in lines.splitlines()]
+
+
+def records(*texts: str) -> Answer:
+    return chat(json.dumps({"records": [{"text": text} for text in texts]}))
+
+
+def good(body: dict[str, Any], number: int = 0) -> Answer:
+    """Answer every prompt well, each with texts of its own."""
+    if purpose(body) == "reason":
+        return chat(json.dumps({"attributes": [{"name": "tone", "value": "plain"}]}))
+    name = sha256(user(body).encode()).hexdigest()[:8]
+    return records(*(f"Parcel {name} number {i} has not come, please look" for i in range(2)))
+
+
+def selected(path: Path, server: Server, **llm: Any) -> sa.Workspace:
+    """Return a workspace with coded labels and six selections, whose model is at the server."""
+    workspace = sa.open(path)
+    settings = {"model": "m1", "base_url": server.url, "api_key_env": "SHOP_KEY", "max_attempts": 1, "concurrency": 3}
+    task = {"description": "a message to a shop", "labels": MEANINGS}
+    workspace.configure(
+        sa.Config.model_validate({"task": task, "llm": settings | llm, "generate": {"per_selection": 2}})
+    )
+    rows = pl.read_csv(CORPUS).filter(pl.col("label").is_in(list(CODES))).with_columns(pl.col("label").replace(CODES))
+    workspace.ingest(rows.select("text", "label").head(80), label="label")
+    workspace.embed(dimensions=24)
+    workspace.cluster(k=SELECTIONS)
+    workspace.select()
+    return workspace
+
+
+def one(workspace: sa.Workspace, query: str) -> Any:
+    row = workspace.sql(query).fetchone()
+    assert row is not None
+    return row[0] if len(row) == 1 else row
+
+
+def test_prompts_show_what_labels_mean_and_never_their_codes_alone(serve: Serve, blank: Path) -> None:
+    server = serve(good)
+    workspace = selected(blank, server)
+    workspace.reason()
+    workspace.generate()
+    assert Counter(map(purpose, server.bodies)) == {"reason": SELECTIONS, "generate": SELECTIONS}
+    labels = {item["label"] for body in server.bodies for item in shown(body)}
+    assert labels == set(MEANINGS.values())
+    asked = [
+        re.search(r'\{"label": "(.+)", "name": "(.)"\}', user(body))
+        for body in server.bodies
+        if purpose(body) == "generate"
+    ]
+    assert {(match[2], match[1]) for match in asked if match} == set(MEANINGS.items())
+    assert all(asked)
+    texts = {row["text"] for row in pl.read_csv(CORPUS).iter_rows(named=True)}
+    assert {item["text"] for body in server.bodies for item in shown(body)} <= texts
+    assert all('{"name": "tone", "value": "plain"}' in user(body) for body in server.bodies[SELECTIONS:])
+    assert set(server.keys) == {f"Bearer {KEY}"}
+    assert one(workspace, "select count(*), count(distinct id) from synthetic") == (12, 12)
+
+
+def test_what_cannot_be_used_is_kept_with_its_reason(serve: Serve, blank: Path) -> None:
+    """One reply each: no JSON, a copy, a near copy, an empty text and one too many, a repeat, another of that kind."""
+    reply_of: dict[str, int] = {}
+
+    def behave(body: dict[str, Any], number: int) -> Answer:
+        if purpose(body) == "reason":
+            return good(body)
+        kind = reply_of.setdefault(user(body), len(reply_of))
+        first = shown(body)[0]["text"]
+        answers = {
+            0: chat("I cannot do this today."),
+            1: records(first, "A text that is new in reply one"),
+            2: records(first + "!", "A text that is new in reply two"),
+            3: records("  ", "New a in reply three", "New b in reply three", "New c in reply three"),
+            4: records("The same new words", "the  SAME new words"),
+        }
+        return answers.get(kind) or good(body)
+
+    workspace = selected(blank, serve(behave), concurrency=1)
+    workspace.reason()
+    outcome = workspace.generate()
+    found = Counter(workspace.sql("select reason from rejections").fetchall())
+    assert sum(found.values()) == outcome.counts["rejections"] == 6
+    assert {reason for (reason,) in found} >= {"copy", "near_copy", "empty", "surplus", "duplicate"}
+    whole = workspace.sql("select reason, text from rejections where index = -1").fetchall()
+    assert [text for _, text in whole] == ["I cannot do this today."]
+    assert outcome.counts["records"] == one(workspace, "select count(*) from synthetic") == 1 + 1 + 2 + 1 + 2
+    surplus = one(
+        workspace, "select text, c.step from rejections r join calls c using (call_id) where reason='surplus'"
+    )
+    assert surplus == ("New c in reply three", "generate")
+    assert any("12 records were asked for, 7 kept" in note for note in outcome.notes)
+
+
+def test_after_errors_only_what_failed_is_asked_again(serve: Serve, blank: Path) -> None:
+    broken = threading.Event()
+    broken.set()
+
+    def behave(body: dict[str, Any], number: int) -> Answer:
+        return error(500, "overloaded") if broken.is_set() and number in (1, 4) else good(body)
+
+    server = serve(behave)
+    workspace = selected(blank, server)
+    with pytest.raises(ModelUnavailableError, match=r"2 of 6 calls got no reply.*overloaded.*replies are kept"):
+        workspace.reason()
+    assert dict(workspace.sql("select status, count(*) from calls group by all").fetchall()) == {
+        "complete": 4,
+        "failed": 2,
+    }
+    assert workspace.sql("select * from attributes").fetchall() == []
+    failed = {json.dumps(server.bodies[number]) for number in (1, 4)}
+    broken.clear()
+    assert workspace.reason().counts["attributes"] == SELECTIONS
+    assert {json.dumps(body) for body in server.bodies[6:]} == failed
+    assert len(server.bodies) == 8
+    assert one(workspace, "select count(*), bool_and(status = 'complete') from calls") == (6, True)
+    assert workspace.reason().reused
+    assert len(server.bodies) == 8
+
+
+def test_a_refused_request_is_recorded_and_the_step_completes(serve: Serve, blank: Path) -> None:
+    def behave(body: dict[str, Any], number: int) -> Answer:
+        return error(400, "blocked by the content filter", "content_filter") if number == 2 else good(body)
+
+    server = serve(behave)
+    workspace = selected(blank, server)
+    outcome = workspace.reason()
+    assert (outcome.counts["attributes"], outcome.counts["rejections"]) == (5, 1)
+    reason, detail = one(workspace, "select reason, detail from rejections")
+    assert reason == "refused"
+    assert "blocked by the content filter" in detail
+    assert one(workspace, "select count(*) from calls where status = 'refused'") == 1
+    assert workspace.generate().counts["calls"] == 5
+    assert len(server.bodies) == 6 + 5
+    assert workspace.reason().reused
+    assert workspace.generate().reused
+    assert len(server.bodies) == 6 + 5
+
+
+def test_costs_follow_from_prices_and_reported_tokens(serve: Serve, blank: Path) -> None:
+    """The server reports 11 tokens in and 5 out for each reply: at $3 and $8 a million, 73 millionths each."""
+    workspace = selected(blank, serve(good), input_price=3.0, output_price=8.0)
+    workspace.reason()
+    workspace.generate()
+    rows = workspace.sql("select step, calls, complete, prompt_tokens, cost_usd, accepted from call_costs").fetchall()
+    assert [row[:4] + row[5:] for row in rows] == [("generate", 6, 6, 66, 12), ("reason", 6, 6, 66, 0)]
+    assert [row[4] for row in rows] == pytest.approx([6 * 73e-6] * 2, rel=1e-12)
+    assert one(workspace, "select usd_per_record from call_costs where accepted > 0") == pytest.approx(36.5e-6)
+
+
+def test_calls_are_visible_while_the_step_is_under_way(serve: Serve, blank: Path) -> None:
+    held = threading.Event()
+
+    def behave(body: dict[str, Any], number: int) -> Answer:
+        if number >= 4:
+            held.wait(30)
+        return good(body)
+
+    server = serve(behave)
+    workspace = selected(blank, server, concurrency=2)
+    step = threading.Thread(target=workspace.reason)
+    step.start()
+    try:
+        server.wait_for(6)  # with two at a time, four replies are in the ledger before the sixth request is sent
+        reader = sa.open(blank, create=False)
+        query = "select count(*) from calls where status = 'complete' and reply is not null"
+        assert one(reader, query) == 4
+        assert one(reader, "select count(*) from attributes") == 0
+        command = [sys.executable, "-m", "synalign.cli", "sql", str(blank), query, "--csv"]
+        assert subprocess.run(command, capture_output=True, text=True).stdout.splitlines()[1:] == ["4"]
+    finally:
+        held.set()
+        step.join()
+    assert one(sa.open(blank), "select count(*) from attributes") == 6
+
+
+def test_a_wrong_key_stops_at_once_and_is_stored_nowhere(serve: Serve, blank: Path) -> None:
+    """Servers repeat the key in what they say; neither a message nor any byte of the workspace holds it."""
+    refuse = threading.Event()
+
+    def behave(body: dict[str, Any], number: int) -> Answer:
+        if refuse.is_set():
+            return error(401, f"Incorrect API key provided: {KEY}", "invalid_api_key")
+        return error(400, f"not with the key {KEY}", "content_filter") if number == 1 else good(body)
+
+    server = serve(behave)
+    workspace = selected(blank, server)
+    workspace.reason()
+    refuse.set()
+    before = len(server.bodies)
+    with pytest.raises(ModelAuthError, match="refused the key from SHOP_KEY") as caught:
+        workspace.generate()
+    assert KEY not in str(caught.value)
+    assert len(server.bodies) - before <= 3  # those that were under way together
+    command = [sys.executable, "-m", "synalign.cli", "generate", str(blank)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "300"})
+    assert done.returncode == 1
+    assert "refused the key from SHOP_KEY" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert KEY not in done.stdout + done.stderr
+    holders = [path for path in blank.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+    assert holders == []
+    refuse.clear()
+    assert workspace.generate().counts["calls"] == 5

@@ -1,0 +1,84 @@
+"""The configuration: what is allowed, and what the message says of what is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from synalign.config import Config, RunConfig, dumps, load, override, parse
+from synalign.errors import ConfigError
+
+
+def test_a_configuration_survives_being_written_and_read(tmp_path: Path) -> None:
+    given = {
+        "seed": 5,
+        "task": {"labels": {"0": "bad", "1": "gut 😀"}, "language": "German"},
+        "select": {"budget": 9, "length_scale": 0.25},
+        "llm": {"model": "m", "base_url": "http://localhost:1/v1", "input_price": 0.1},
+    }
+    config = parse(Config, given, "test")
+    path = tmp_path / "synalign.toml"
+    path.write_text(dumps(config), encoding="utf-8")
+    assert load(Config, path) == config
+
+
+def test_label_meanings_may_have_bare_numbers_as_keys(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text('[task]\nlabels = {0 = "negative", 1 = "positive"}\n')
+    assert load(Config, path).task.labels == {"0": "negative", "1": "positive"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[selct]\n", "did you mean 'select'"),
+        ("[select]\nbudgt = 3\n", "select.budgt: no such key; did you mean 'budget'"),
+        ("[align]\nzzz = 3\n", "known here: by_label, features, strength, weight_set"),
+        ("[select]\nbudget = 0\n", "select.budget"),
+        ("[select]\nlength_scale = -1.0\n", "above 0"),
+        ("[align]\nstrength = 0\n", "align.strength"),
+        ("[align]\nfeatures = 7\n", "multiple of 2"),
+        ("[embed]\nmodel = 'lsa'\n", "builtin/lsa"),
+        ("seed = -1\n", "seed"),
+        ("[select\n", "not a valid TOML"),
+    ],
+)
+def test_a_wrong_file_says_what_and_where(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(Config, path)
+    assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_wrong_key_of_a_source_is_named_with_the_nearest(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('workspace = "w"\n[[sources]]\npath = "a.csv"\nlable = "x"\n')
+    with pytest.raises(ConfigError, match="did you mean 'label'"):
+        load(RunConfig, path)
+
+
+def test_a_missing_file_a_folder_and_bytes_that_are_no_text_are_config_errors(tmp_path: Path) -> None:
+    (tmp_path / "latin.toml").write_bytes(b'[task]\ndescription = "\xe9"\n')
+    for path, message in [
+        (tmp_path / "no.toml", "no configuration file"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "latin.toml", "not a valid TOML"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            load(Config, path)
+
+
+def test_override_changes_only_what_is_given_and_checks_it() -> None:
+    section = Config().select
+    assert override(section, {"budget": None}) is section
+    assert override(section, {"budget": 3}).budget == 3
+    with pytest.raises(ConfigError, match="select is not valid"):
+        override(section, {"kernel": "linear"})
+
+
+def test_the_fixture_run_file_is_valid() -> None:
+    plan = load(RunConfig, Path(__file__).resolve().parents[1] / "fixtures" / "demo.toml")
+    assert len(plan.task.labels) == 5

@@ -1,0 +1,113 @@
+"""The rooms: who may import whom. Read from the source, so that an import inside a function counts too."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "synalign"
+ROOMS = ("numerics", "store", "llm")
+
+#: For each place, the places of this package that it may import. A place is a folder or a top-level module.
+ALLOWED = {
+    "errors": set(),
+    "ids": {"errors"},
+    "resources": {"errors"},
+    "config": {"errors", "ids"},
+    "numerics": {"errors", "ids", "numerics"},
+    "store": {"errors", "ids", "config", "resources", "store", "synalign"},
+    "llm": {"errors", "ids", "config", "resources", "llm"},
+    "steps": {"errors", "ids", "config", "resources", "steps", "synalign", *ROOMS},
+    "pipeline": {"errors", "config", "steps"},
+    "workspace": {"errors", "config", "pipeline", "steps", "store", "workspace"},
+    "terminal": {"errors", "steps"},
+    "cli": {"errors", "config", "terminal", "workspace", "steps", "synalign"},
+    "synalign": {"config", "errors", "steps", "workspace"},
+}
+
+#: Libraries that one module alone may import.
+OWNERS = {
+    "lancedb": {"store/lake.py"},
+    "lance": {"store/lake.py"},
+    "duckdb": {"store/query.py"},
+    "openai": {"llm/client.py"},
+    "jinja2": {"llm/prompts.py"},
+    "typer": {"cli.py"},
+    "rich": {"terminal.py"},
+}
+NUMERICS_LIBRARIES = {"numpy", "scipy", "torch", "gpytorch", "sklearn"}
+
+
+def imports(path: Path, typing_too: bool) -> set[str]:
+    """Return the full names of all modules that a file imports, wherever in it."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped: set[ast.AST] = set()
+    if not typing_too:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                skipped |= {inner for statement in node.body for inner in ast.walk(statement)}
+    found = set()
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            module = str(node.module)
+            found |= {
+                f"{module}.{alias.name}" if module in ("synalign", "synalign.steps") else module for alias in node.names
+            }
+    return found
+
+
+def place(path: Path) -> str:
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0] if len(relative.parts) > 1 else {"__init__": "synalign"}.get(path.stem, path.stem)
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
+    here = place(path)
+    for name in imports(path, typing_too=True):
+        top, _, rest = name.partition(".")
+        if top == "synalign":
+            first = rest.partition(".")[0]
+            target = first if first in ALLOWED else "synalign"
+            assert target in ALLOWED[here], f"{path} imports {name}: {here} may not import {target}"
+        elif here == "numerics":
+            known = top in NUMERICS_LIBRARIES or top in __import__("sys").stdlib_module_names
+            assert known, f"{path} imports {name}: numerics sees arrays only"
+
+
+@pytest.mark.parametrize("library", OWNERS)
+def test_a_library_is_imported_by_its_owner_alone(library: str) -> None:
+    users = {
+        str(path.relative_to(PACKAGE)).replace("\\", "/")
+        for path in FILES
+        if any(name.partition(".")[0] == library for name in imports(path, typing_too=False))
+    }
+    assert users == OWNERS[library]
+
+
+def test_steps_hold_no_select_and_files_stay_short() -> None:
+    for path in FILES:
+        text = path.read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= 400 or path.name in ("workspace.py", "cli.py"), f"{path} is too long"
+        assert len(text.splitlines()) <= 600
+        if place(path) == "steps":
+            strings = [node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)]
+            bad = [text for text in strings if isinstance(text, str) and text.lstrip().lower().startswith("select ")]
+            assert not bad, f"{path} holds SQL: {bad}"
+
+
+def test_only_the_command_line_prints() -> None:
+    for path in FILES:
+        calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+        printing = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
+        assert not printing, f"{path} prints"

@@ -1,0 +1,75 @@
+"""The README's code runs: Python, shell and SQL blocks, in order, in an empty folder with the fixtures beside it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BLOCK = re.compile(r"(<!-- not run:[^>]*-->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> list[str]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return [code for skipped, kind, code in BLOCK.findall(text) if kind == language and not skipped]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the README's Python has run."""
+    path = tmp_path_factory.mktemp("readme")
+    shutil.copytree(ROOT / "fixtures", path / "fixtures")
+    run([sys.executable, "-c", "\n".join(blocks("python"))], path)
+    return path
+
+
+def run(command: list[str], cwd: Path) -> str:
+    search_path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, "PATH": search_path})
+    assert done.returncode == 0, f"{command[-1]}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_python_blocks_run_and_the_join_gives_all_weight(folder: Path) -> None:
+    assert len(blocks("python")) == 3
+    assert (folder / "drawn.parquet").is_file()
+    assert (folder / "drawn.parquet.md").is_file()
+    with duckdb.connect() as connection:
+        connection.execute(
+            "attach 'support/catalog.duckdb' as synalign (read_only)".replace("support", f"{folder}/support")
+        )
+        connection.execute(f"attach '{folder}/warehouse.duckdb' as warehouse (read_only)")
+        joined = connection.sql(
+            "select sum(w.weight), count(distinct t.team), bool_and(c.cost > 0) from synalign.synthetic_weighted w "
+            f"join warehouse.teams t on t.label = w.label join '{folder}/costs.parquet' c on c.label = w.label"
+        ).fetchall()[0]
+    assert joined[0] == pytest.approx(1.0, abs=1e-9)
+    assert joined[1:] == (4, True)
+
+
+def test_sql_blocks_run_on_the_published_catalog(folder: Path) -> None:
+    with duckdb.connect(str(folder / "support" / "catalog.duckdb"), read_only=True) as connection:
+        statements = [part for block in blocks("sql") for part in block.split(";\n") if part.strip()]
+        results = [connection.execute(statement).fetchall() for statement in statements]
+    assert len(results) == 5
+    assert all(results), "a query of the README finds nothing"
+    assert sum(row[1] for row in results[4]) == 200
+
+
+def test_shell_blocks_run(folder: Path) -> None:
+    for block in blocks("sh"):
+        for line in filter(None, block.splitlines()):
+            run(["bash", "-c", line], folder)
+    assert (folder / "weighted.csv").is_file()
+
+
+def test_the_two_commands_are_named() -> None:
+    (commands,) = [block for block in blocks("") if block.startswith("make demo")]
+    assert "make test" in commands
