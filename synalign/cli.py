@@ -169,7 +169,7 @@ def select(
     embedder: Embedder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Select clusters where the Gaussian process is uncertain, and demonstrations in them."""
+    """Pick the demonstrations to show, by uncertainty."""
     scale: float | str | None = length_scale
     if length_scale not in (None, "median"):
         try:
@@ -192,7 +192,7 @@ def select(
 
 @app.command()
 def reason(path: Where, model: Model = None, base_url: BaseUrl = None, as_json: AsJson = False) -> None:
-    """Stage 1: have the language model state the attributes of the demonstrations."""
+    """Stage 1: the LLM states attributes of demonstrations."""
     _step(path, as_json, lambda ws: ws.reason(model=model, base_url=base_url))
 
 
@@ -204,7 +204,7 @@ def generate(
     base_url: BaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Stage 2: have the language model write new records."""
+    """Stage 2: the LLM writes new records."""
     _step(path, as_json, lambda ws: ws.generate(per_selection=per_selection, model=model, base_url=base_url))
 
 
@@ -275,7 +275,7 @@ def sql(
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
-    """Query the workspace: synthetic_weighted, training_mix, alignment_summary, lineage, ..."""
+    """Run SQL over the tables and views of a workspace."""
     from synalign.terminal import print_json, show_rows
 
     with _workspace(path) as workspace:

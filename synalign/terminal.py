@@ -37,17 +37,24 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as bars:
-        tasks: dict[str, Any] = {}
+    bars = Progress(*columns, console=console, transient=True)
+    tasks: dict[str, Any] = {}
 
-        def report(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
-            if done >= total:
-                bars.remove_task(tasks.pop(what))
+    def report(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            bars.start()
+            tasks[what] = bars.add_task(what, total=total)
+        bars.update(tasks[what], completed=done, total=total)
+        if done >= total:
+            # Stopped, and so wiped, when nothing is under way: what is printed between two bars stands by itself.
+            if len(tasks) == 1:
+                bars.stop()
+            bars.remove_task(tasks.pop(what))
 
+    try:
         yield report
+    finally:
+        bars.stop()
 
 
 def show_outcome(outcome: Outcome) -> None:

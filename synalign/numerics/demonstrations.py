@@ -56,6 +56,26 @@ def choose_demonstrations(vectors: Any, centroid: Any, count: int) -> np.ndarray
     return np.array(edge if len(edge) > len(chosen) else nearest, dtype=np.int64)
 
 
+def nearest_rows(vectors: Any, allowed: Any, centroid: Any, count: int) -> np.ndarray:
+    """Return the up to `count` allowed rows that are nearest to a point, int64 [m], ascending row indices.
+
+    Args:
+        vectors: [n, d] float.
+        allowed: bool [n], the rows to choose from.
+        centroid: [d] float, the point.
+        count: rows wanted, at least 1. Equal distances: the smaller row.
+
+    Raises:
+        NumericsError: if an array does not fit or is not finite, or count is below 1.
+    """
+    matrix = as_matrix("vectors", vectors)
+    centre = as_vector("centroid", centroid, matrix.shape[1])
+    check_count("count", count, 1, 2**31, "rows")
+    rows = np.flatnonzero(as_vector("allowed", allowed, len(matrix)))
+    order = np.argsort(np.linalg.norm(matrix[rows] - centre, axis=1), kind="stable")
+    return np.sort(rows[order[:count]])
+
+
 def _units(matrix: np.ndarray) -> np.ndarray:
     norms = np.linalg.norm(matrix.astype(np.float64), axis=1, keepdims=True)
     return matrix / np.where(norms > 0, norms, 1.0)

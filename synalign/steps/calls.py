@@ -22,6 +22,7 @@ from synalign.store.lake import is_in, quote
 from synalign.store.ledger import COMPLETE, FAILED, REFUSED
 from synalign.store.schemas import REAL
 
+#: What `generate` says of its embedded default.
 NGRAM_NOTE = (
     "the model is builtin/ngram, which recombines the demonstrations to prove the path: its text is not for training. "
     "Set llm.model (and llm.base_url) to use a language model"

@@ -12,7 +12,6 @@ from synalign.llm.parsing import ParseFailure, parse
 from synalign.llm.prompts import render, template_hash
 from synalign.llm.schemas import AttributeSet
 from synalign.steps.calls import (
-    NGRAM_NOTE,
     Job,
     chat_request,
     current_selections,
@@ -55,9 +54,9 @@ def reason(context: Context, *, model: str | None = None, base_url: str | None =
     kept, refused = _read(plan.run_id, jobs, calls)
     context.lake.insert("attributes", pa.Table.from_pylist(kept, schema=TABLES["attributes"].schema))
     context.lake.insert("rejections", pa.Table.from_pylist(refused, schema=TABLES["rejections"].schema))
-    notes = [NGRAM_NOTE] if settings.model == "builtin/ngram" else []
-    if refused:
-        notes.append(f"{len(refused)} replies or parts of them could not be used; see the relation rejections")
+    notes = (
+        [f"{len(refused)} replies or parts of them could not be used; see the relation rejections"] if refused else []
+    )
     counts = {"selections": len(selections), "attributes": len(kept), "rejections": len(refused)}
     return finish(context, plan, clock, counts, notes, ("selections", "calls", "attributes"))
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from synalign import ids
 from synalign.config import Select, override
 from synalign.errors import NotReadyError, UsageError
-from synalign.numerics.demonstrations import choose_demonstrations
+from synalign.numerics.demonstrations import choose_demonstrations, nearest_rows
 from synalign.numerics.kernels import make_kernel, median_distance
 from synalign.numerics.labels import assign_labels
 from synalign.numerics.selection import Picks, select_by_variance
@@ -34,7 +34,9 @@ def select(
     noise: float | None = None,
     embedder: str | None = None,
 ) -> Outcome:
-    """Pick clusters by greatest posterior variance, and demonstrations from each.
+    """Pick clusters by greatest posterior variance, and demonstrations from each, all of one label.
+
+    A cluster that has too few records of its label is shown the nearest ones of that label beyond it as well.
 
     Raises:
         NotReadyError: if there are no clusters.
@@ -91,7 +93,10 @@ def _rows(
     targets = _target_labels(frame, picks.indices, settings.demonstrations)
     rows = []
     for step, (number, target) in enumerate(zip(picks.indices.tolist(), targets, strict=True)):
-        inside = np.flatnonzero((numbers == number) & ((labels == target) if target is not None else True))
+        able = (labels == target) if target is not None else np.ones(len(labels), dtype=bool)
+        inside = np.flatnonzero((numbers == number) & able)
+        if len(inside) < settings.demonstrations:
+            inside = nearest_rows(matrix, able, units[number], 2 * settings.demonstrations)
         shown = inside[choose_demonstrations(matrix[inside], units[number], settings.demonstrations)]
         last = step == len(picks.indices) - 1
         rows.append(

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synalign.errors import NumericsError
-from synalign.numerics.demonstrations import DUPLICATE_COSINE, choose_demonstrations
+from synalign.numerics.demonstrations import DUPLICATE_COSINE, choose_demonstrations, nearest_rows
 
 
 def _fan(angles: list[float]) -> np.ndarray:
@@ -74,3 +74,12 @@ def test_wrong_arguments_are_named() -> None:
         choose_demonstrations(np.ones((2, 2)), CENTRE, 0)
     with pytest.raises(NumericsError, match="centroid must be a vector of length 3"):
         choose_demonstrations(np.ones((2, 3)), CENTRE, 1)
+
+
+def test_nearest_rows_are_those_of_a_full_sort_among_the_allowed() -> None:
+    random = np.random.default_rng(9)
+    vectors, allowed, point = random.normal(size=(50, 4)), random.uniform(size=50) < 0.5, random.normal(size=4)
+    found = nearest_rows(vectors, allowed, point, 7)
+    by_distance = sorted(np.flatnonzero(allowed), key=lambda row: float(((vectors[row] - point) ** 2).sum()))
+    assert found.tolist() == sorted(int(row) for row in by_distance[:7])
+    assert nearest_rows(vectors, np.zeros(50, dtype=bool), point, 3).tolist() == []
