@@ -7,14 +7,17 @@ DEMO := demo-workspace
 .PHONY: demo test test-long bench clean
 
 demo: $(VENV)/.installed
-	rm -rf $(DEMO)
-	$(BIN)/synalign run fixtures/demo.toml
+	@rm -rf $(DEMO)
+	@echo '$$ synalign run fixtures/demo.toml'
+	@$(BIN)/synalign run fixtures/demo.toml
 	@echo
-	$(BIN)/synalign sql $(DEMO) "select label, count(*) as records, round(sum(weight), 4) as weight from synthetic_weighted group by label order by label"
+	@echo '$$ synalign sql $(DEMO) "select label, count(*), sum(weight) from synthetic_weighted group by label"'
+	@$(BIN)/synalign sql $(DEMO) "select label, count(*) as records, sum(weight) as weight from synthetic_weighted group by label order by label"
 	@echo
-	$(BIN)/synalign sql $(DEMO) "select stratum, heldout_before, heldout_after, floor, effective_share from alignment_summary"
+	@echo 'How far from real messages that the weights were not fitted to (squared MMD; floor: real against real):'
+	@$(BIN)/synalign sql $(DEMO) "select stratum, heldout_before, heldout_after, floor, effective_share from alignment_summary"
 	@echo
-	@echo "The weighted records are in $(DEMO)/. Next, try:"
+	@echo 'The weighted records are in $(DEMO)/. Next, try:'
 	@echo "  $(BIN)/synalign sample $(DEMO) 10 --seed 7"
 	@echo "  $(BIN)/synalign search $(DEMO) 'where is my parcel'"
 	@echo "  $(BIN)/synalign sql $(DEMO) 'select * from cluster_coverage'"
@@ -31,20 +34,22 @@ test-long: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/embedding.py
 	$(BIN)/python benchmarks/end_to_end.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.created:
-	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed, this is ' + sys.version.split()[0])"
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed, this is ' + sys.version.split()[0])"
 	$(PYTHON) -m venv $(VENV)
-	touch $@
+	@touch $@
 
 $(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
-	touch $@
+	@echo 'Installing into $(VENV) (a minute or two) ...'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
-	touch $@
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
+	@touch $@

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -90,7 +91,7 @@ class Workspace:
         self._progress = progress
         self._lake = Lake(path / "lance")
         self._ledger = Ledger(path / "ledger.sqlite")
-        self._depth = 0
+        self._writer: int | None = None  # the thread that holds the lock
 
     def __repr__(self) -> str:
         """The path."""
@@ -393,7 +394,7 @@ class Workspace:
 
         from synalign.steps.publish import publish_if_stale
 
-        if self._depth:
+        if self._writer == threading.get_ident():
             yield
             return
         self.path.mkdir(parents=True, exist_ok=True)
@@ -404,9 +405,9 @@ class Workspace:
                 f"Another process is writing to the workspace {self.path}. Wait for it to end, and try again. Reading "
                 "('synalign sql', 'synalign status') works meanwhile."
             ) from error
-        self._depth += 1
         try:
             with lock:
+                self._writer = threading.get_ident()
                 if not (self.path / CONFIG_NAME).is_file():
                     self._write_config(self.config)
                 try:
@@ -417,7 +418,7 @@ class Workspace:
                     raise
                 publish_if_stale(self._context(), self.path / CATALOG_NAME)
         finally:
-            self._depth -= 1
+            self._writer = None
             self._ledger.close()
 
 

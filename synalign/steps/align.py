@@ -81,7 +81,7 @@ def align(
     clusters = context.journal.current("cluster")
     if clusters is not None:
         assign_new(context, clusters)
-    chosen = embedding.resolve(context, context.config.embed, embedder, synthetic_fit=True)
+    chosen = embedding.resolve(context, embedder, synthetic_fit=True)
     clock = Clock()
     sources = [run.run_id for origin in ORIGINS for run in record_runs(context, origin)]
     verdicts = [run.run_id for run in context.journal.runs("exclude")]

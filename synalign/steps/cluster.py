@@ -31,7 +31,8 @@ def cluster(context: Context, *, k: int | None = None, embedder: str | None = No
     """
     settings = override(context.config.cluster, {"k": k})
     real = require_real(context)
-    run = None if refit else _find(context, settings.k, embedder)
+    wanted = embedding.current(context) if embedder is None else embedding.named(context, embedder)
+    run = None if refit else _find(context, settings.k, wanted, exact=embedder is not None)
     if run is not None:
         assigned = assign_new(context, run)
         outcome = reuse(context, run)
@@ -39,9 +40,9 @@ def cluster(context: Context, *, k: int | None = None, embedder: str | None = No
             return outcome
         note = f"{assigned} new records assigned to the clusters there are; refit to cluster anew"
         return Outcome("cluster", run.run_id, False, run.counts, (*outcome.notes, note))
-    chosen = embedding.resolve(context, context.config.embed, embedder)
+    chosen = embedding.resolve(context, embedder)
     clock = Clock()
-    parameters = {"k": settings.k, "embedder": chosen.name, "model": chosen.model}
+    parameters = {"k": settings.k, "embedder": chosen.name, "kind": chosen.kind}
     sources = [source.run_id for source in record_runs(context, REAL)]
     plan = Plan("cluster", parameters, [chosen.run_id, *sources], context.config.seed)
     done = context.journal.get(plan.run_id)
@@ -111,7 +112,7 @@ def assign_new(context: Context, run: Run) -> int:
     if not work:
         return 0
     chosen = embedder_of(context, run)
-    embedding.apply(context, chosen, override(context.config.embed, {"model": chosen.model}))
+    embedding.apply(context, chosen)
     context.journal.sweep(("cluster_members",))
     centres = centroids(context, run)
     return sum(_assign_source(context, run, chosen, centres, *item) for item in work)
@@ -137,15 +138,19 @@ def _assign_source(
     return frame.height
 
 
-def _find(context: Context, k: int | None, embedder: str | None) -> Run | None:
-    """Return the newest clusters made with these settings, whatever records have come in since."""
+def _find(context: Context, k: int | None, embedder: Embedder | None, exact: bool) -> Run | None:
+    """Return the newest clusters made with these settings, whatever records have come in since.
+
+    Without `exact`, any version of the encoder will do: it is fitted anew when synthetic text comes in, and the
+    clusters, and all that was paid for on top of them, stay.
+    """
     runs = [
         run
         for run in context.journal.runs("cluster")
         if run.parameters["k"] == k
         and run.seed == context.config.seed
-        and run.parameters["model"] == context.config.embed.model
-        and embedder in (None, run.parameters["embedder"])
+        and embedder is not None
+        and (run.parameters["embedder"] == embedder.name if exact else run.parameters["kind"] == embedder.kind)
     ]
     return runs[-1] if runs else None
 

@@ -31,12 +31,21 @@ _BLOCK, _BLOCK_OF_ENDPOINT = 32768, 2048
 
 @dataclass(frozen=True)
 class Embedder:
-    """One version of an encoder. `name` is that of its table of vectors; `run_id` that of the run that made it."""
+    """One version of an encoder.
+
+    name: of its table of vectors. run_id: of the run that made it. settings: what decides the vectors, as the
+    configuration had it. fitted_on: the sides whose text it was fitted to; none for a fixed model.
+    """
 
     name: str
     run_id: str
-    model: str
+    settings: Embed
     fitted_on: tuple[str, ...]
+
+    @property
+    def kind(self) -> dict[str, object]:
+        """The parameters that all versions of this encoder share."""
+        return _parameters(self.settings)
 
 
 def embed(
@@ -49,19 +58,26 @@ def embed(
 ) -> Outcome:
     """Embed all records that have no vector of the newest embedder of a model; fit one first if there is none.
 
+    That embedder becomes the current one, which the steps after this use unless they are told another.
+
     Raises:
         NotReadyError: without real training records.
-        ModelError: if an endpoint fails. Vectors of finished batches of records stay.
+        ModelError: if an endpoint fails. Vectors of finished blocks of records stay.
     """
     settings = override(context.config.embed, {"model": model, "dimensions": dimensions, "base_url": base_url})
     require_real(context)
     embedder = None if refit else find(context, settings)
     embedder = embedder or fit(context, settings)
-    return apply(context, embedder, settings)
+    run = context.journal.get(embedder.run_id)
+    assert run is not None
+    context.journal.activate(run)
+    return apply(context, embedder)
 
 
-def resolve(context: Context, settings: Embed, name: str | None = None, *, synthetic_fit: bool = False) -> Embedder:
-    """Return the embedder that a step is to use, fitted if need be, with all records embedded.
+def resolve(context: Context, name: str | None = None, *, synthetic_fit: bool = False) -> Embedder:
+    """Return the embedder that a step is to use, with all records embedded: the one named, or the current one.
+
+    If there is none yet, the configured one is made.
 
     Args:
         name: an embedder's own name, if the user gave one.
@@ -71,15 +87,13 @@ def resolve(context: Context, settings: Embed, name: str | None = None, *, synth
     Raises:
         UsageError: if there is no embedder of that name.
     """
-    if name is not None:
-        embedder = named(context, name)
-        settings = override(settings, {"model": embedder.model})
-    else:
-        found = find(context, settings)
-        stale = found is not None and synthetic_fit and is_fitted(settings) and SYNTHETIC not in found.fitted_on
-        embedder = fit(context, settings) if found is None or stale else found
-    apply(context, embedder, settings)
-    return embedder
+    found = current(context) if name is None else named(context, name)
+    if found is None:
+        found = fit(context, context.config.embed)
+    elif name is None and synthetic_fit and is_fitted(found.settings) and SYNTHETIC not in found.fitted_on:
+        found = fit(context, found.settings)
+    apply(context, found)
+    return found
 
 
 def is_fitted(settings: Embed) -> bool:
@@ -102,17 +116,25 @@ def named(context: Context, name: str) -> Embedder:
 
 def embedders(context: Context) -> list[Embedder]:
     """Return all embedders, oldest first."""
-    rows = context.lake.read("embedders", ["name", "run_id", "model", "fitted_on"]).to_pylist()
-    order = {run.run_id: run.sequence for run in context.journal.runs("embedder")}
-    rows = sorted((row for row in rows if row["run_id"] in order), key=lambda row: order[row["run_id"]])
-    return [Embedder(row["name"], row["run_id"], row["model"], tuple(row["fitted_on"])) for row in rows]
+    rows = {row["run_id"]: row for row in context.lake.read("embedders", ["name", "run_id", "fitted_on"]).to_pylist()}
+    found = []
+    for run in context.journal.runs("embedder"):
+        row, given = rows[run.run_id], {name: value for name, value in run.parameters.items() if value is not None}
+        settings = override(context.config.embed.model_copy(update={"base_url": None, "dimensions": None}), given)
+        found.append(Embedder(row["name"], run.run_id, settings, tuple(row["fitted_on"])))
+    return found
+
+
+def current(context: Context) -> Embedder | None:
+    """Return the embedder that steps use by default, or None if there is none yet."""
+    run = context.journal.current("embedder")
+    return next((embedder for embedder in embedders(context) if run and embedder.run_id == run.run_id), None)
 
 
 def find(context: Context, settings: Embed) -> Embedder | None:
     """Return the newest embedder that these settings describe, or None."""
     wanted = _parameters(settings)
-    runs = [run for run in context.journal.runs("embedder") if run.parameters == wanted]
-    return next((e for e in embedders(context) if runs and e.run_id == runs[-1].run_id), None)
+    return next((embedder for embedder in reversed(embedders(context)) if embedder.kind == wanted), None)
 
 
 def fit(context: Context, settings: Embed) -> Embedder:
@@ -151,10 +173,10 @@ def fit(context: Context, settings: Embed) -> Embedder:
     }
     context.lake.insert("embedders", pa.Table.from_pylist([row], schema=TABLES["embedders"].schema))
     finish(context, plan, clock, {"embedder": name, "texts": len(texts), "dimensions": dimensions})
-    return Embedder(name, plan.run_id, settings.model, tuple(fitted_on))
+    return Embedder(name, plan.run_id, settings, tuple(fitted_on))
 
 
-def apply(context: Context, embedder: Embedder, settings: Embed) -> Outcome:
+def apply(context: Context, embedder: Embedder) -> Outcome:
     """Embed the records of each ingest or generation that this embedder has not seen."""
     clock = Clock()
     work = [
@@ -171,7 +193,7 @@ def apply(context: Context, embedder: Embedder, settings: Embed) -> Outcome:
         last = context.journal.get(work[-1][2].run_id)
         assert last is not None
         return Outcome("embed", last.run_id, True, {"embedder": embedder.name, "records": 0})
-    encode = encoder(context, embedder, settings)
+    encode = encoder(context, embedder)
     for origin, source, plan in missing:
         count += _embed_source(context, embedder, encode, origin, source, plan)
     seconds = clock.seconds
@@ -180,21 +202,22 @@ def apply(context: Context, embedder: Embedder, settings: Embed) -> Outcome:
     return Outcome("embed", missing[-1][2].run_id, False, counts, notes, seconds)
 
 
-def encoder(context: Context, embedder: Embedder, settings: Embed) -> Callable[[Sequence[str]], np.ndarray]:
+def encoder(context: Context, embedder: Embedder) -> Callable[[Sequence[str]], np.ndarray]:
     """Return the function that turns texts into vectors, float32 [n, d], as this embedder does."""
-    kind, _, rest = embedder.model.partition("/")
-    if embedder.model == BUILTIN:
+    settings = embedder.settings
+    if is_fitted(settings):
         from synalign.numerics.lsa import Lsa
 
         stored = context.lake.read("embedders", ["state"], f"run_id = {quote(embedder.run_id)}")
         return Lsa.from_bytes(stored["state"][0].as_py()).transform
     from synalign.llm import encoders
 
+    kind, _, model = settings.model.partition("/")
     if kind == "sentence-transformers":
-        return lambda texts: encoders.encode_sentence_transformers(list(texts), rest, settings.batch_size)
+        return lambda texts: encoders.encode_sentence_transformers(list(texts), model, settings.batch_size)
     return lambda texts: encoders.openai_embed(
         list(texts),
-        model=rest,
+        model=model,
         base_url=settings.base_url,
         api_key_env=settings.api_key_env,
         batch_size=settings.batch_size,
@@ -218,7 +241,7 @@ def _embed_source(
         known = pl.from_arrow(context.lake.read(name, ["id"], f"origin = {quote(origin)}"))
         assert isinstance(known, pl.DataFrame)
         frame = frame.join(known, on="id", how="anti")
-    block = _BLOCK_OF_ENDPOINT if embedder.model.startswith("openai/") else _BLOCK
+    block = _BLOCK_OF_ENDPOINT if embedder.settings.model.startswith("openai/") else _BLOCK
     what = f"embedding {origin} records"
     for start in range(0, frame.height, block):
         context.progress(what, total - frame.height + start, total)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import polars as pl
 
-from synalign.config import override
 from synalign.errors import NotReadyError, UsageError
 from synalign.steps import embed as embedding
 from synalign.steps.context import Context
@@ -34,17 +33,15 @@ def search(
         raise UsageError(f"There is no side {origin!r}; allowed are {' and '.join(ORIGINS)}.")
     if count < 1:
         raise UsageError(f"The number of records to find must be at least 1, not {count}.")
-    there = embedding.embedders(context)
-    if not there:
+    chosen = embedding.named(context, embedder) if embedder else embedding.current(context)
+    if chosen is None:
         raise NotReadyError("Nothing is embedded yet. Run ws.embed() ('synalign embed DIR') first.")
-    chosen = embedding.named(context, embedder) if embedder else there[-1]
     frames = [
         records(context, side).with_columns(pl.lit(side).alias("origin")) for side in ORIGINS if origin in (None, side)
     ]
     known = pl.concat(frames)
     if text is not None:
-        settings = override(context.config.embed, {"model": chosen.model})
-        query = embedding.encoder(context, chosen, settings)([text])[0]
+        query = embedding.encoder(context, chosen)([text])[0]
     else:
         everything = pl.concat([records(context, side).with_columns(pl.lit(side).alias("origin")) for side in ORIGINS])
         at = everything.filter(pl.col("id") == record_id)

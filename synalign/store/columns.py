@@ -19,8 +19,8 @@ _TAKEN = frozenset(
         "_distance", "_score", "_relevance_score",
     }
 )  # fmt: skip
-#: Lance reads these in a column's name as a path or a quotation.
-_UNSAFE = str.maketrans({".": "_", "`": "_"})
+#: In a column's name Lance reads the first two as a path or a quotation, and polars the others as a pattern.
+_UNSAFE = str.maketrans(dict.fromkeys(".`*^", "_"))
 
 _PLAIN = (
     pl.Boolean, pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64, pl.Float32,

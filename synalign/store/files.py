@@ -203,8 +203,8 @@ def _require_whole_characters(path: Path, lines: Sequence[bytes]) -> None:
             return  # The parser that comes next says where.
         except UnicodeEncodeError as error:
             raise InputError(
-                f"{path}: line {number} holds half a character (the lone surrogate \\u{ord(error.object[error.start]):x}"
-                "). Remove it. Nothing was written."
+                f"{path}: line {number} holds half a character (the lone surrogate "
+                f"\\u{ord(error.object[error.start]):x}). Remove it. Nothing was written."
             ) from error
 
 

@@ -115,8 +115,8 @@ def matching(connection: DuckDBPyConnection, condition: str, excluded: bool) -> 
         return sorted(row[0] for row in found.filter(condition).project("id").fetchall())
     except duckdb.Error as error:
         raise SqlError(
-            f"{str(error).strip()}\n\nThe condition was: {condition}\nIt is what stands after 'where' over the relation "
-            f"synthetic, such as: text like '%as an AI%'. Its columns: {', '.join(found_columns(connection))}."
+            f"{str(error).strip()}\n\nThe condition was: {condition}\nIt is what stands after 'where' over the "
+            f"relation synthetic, such as: text like '%as an AI%'. Its columns: {', '.join(found_columns(connection))}."
         ) from error
 
 

@@ -223,8 +223,8 @@ def _one_row_an_id(frame: pl.DataFrame, source: str, notes: list[str]) -> pl.Dat
         numbers = clashing.filter(pl.col("id") == first)["_row"].to_list()
         raise InputError(
             f"{source}: {clashing['id'].n_unique()} ids stand for different content, first {first!r} (rows "
-            f"{', '.join(map(str, numbers[:_SHOWN]))}). An id names one record; without an id column, records are named "
-            "by their content. Nothing was written."
+            f"{', '.join(map(str, numbers[:_SHOWN]))}). An id names one record; without an id column, records "
+            "are named by their content. Nothing was written."
         )
     if distinct.height < frame.height:
         notes.append(f"{frame.height - distinct.height} rows repeated an id with the same content and count once")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,8 @@ Serve = Callable[[Callable[[dict[str, Any], int], Answer]], Server]
 
 
 @pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_KEY", KEY)
-    yield
 
 
 def purpose(body: dict[str, Any]) -> str:
@@ -79,8 +78,7 @@ def selected(path: Path, server: Server, **llm: Any) -> sa.Workspace:
 
 
 def one(workspace: sa.Workspace, query: str) -> Any:
-    row = workspace.sql(query).fetchone()
-    assert row is not None
+    (row,) = workspace.sql(query).fetchall()
     return row[0] if len(row) == 1 else row
 
 

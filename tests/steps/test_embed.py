@@ -136,3 +136,23 @@ def test_search_finds_the_text_itself_first_and_is_by_cosine_distance(filled: sa
 def test_a_wrong_search_is_refused(filled: sa.Workspace, arguments: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         filled.search(**arguments)  # type: ignore[arg-type]
+
+
+def test_steps_use_the_embedder_that_was_embedded_with_last(
+    tmp_path: Path, serve: Callable[[Callable[[dict[str, Any], int], Answer]], Server]
+) -> None:
+    """Also where its endpoint is: a step is not told the address again."""
+    server = serve(_embeddings)
+    workspace = sa.open(tmp_path / "w")
+    workspace.ingest(pl.read_csv(CORPUS).head(40), label="label")
+    lsa = workspace.embed().counts["embedder"]
+    small = workspace.embed(model="openai/small", base_url=server.url).counts["embedder"]
+    assert workspace.cluster(k=3).counts["embedder"] == small
+    asked = len(server.bodies)
+    assert workspace.search("a lamp", k=1).height == 1
+    assert server.bodies[asked]["input"] == ["a lamp"]
+    assert workspace.cluster(k=3, embedder=lsa).counts["embedder"] == lsa
+    workspace.embed()
+    assert workspace.cluster(k=3).counts["embedder"] == lsa
+    with pytest.raises(UsageError, match="never mixed"):
+        workspace.select(embedder=small)

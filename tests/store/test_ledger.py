@@ -1,0 +1,127 @@
+"""Paid replies survive: a killed process, a later failure, other readers."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from synalign.errors import StoreError
+from synalign.store.ledger import COMPLETE, FAILED, REFUSED, Ledger
+from synalign.store.schemas import TABLES
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "deep" / "ledger.sqlite")
+
+
+def call(call_id: str, status: str = COMPLETE, **more) -> dict:
+    return {"call_id": call_id, "run_id": "r", "step": "reason", "status": status, "attempts": 1, **more}
+
+
+def test_reading_makes_no_file(ledger: Ledger):
+    assert ledger.rows().num_rows == 0
+    assert ledger.forget(["a"]) == 0
+    ledger.close()
+    assert not ledger.path.parent.exists()
+
+
+def test_rows_come_back_as_they_were_put(ledger: Ledger):
+    ledger.put(call("b", reply='{"x": "é\n🥞"}', prompt_tokens=5, cost_usd=0.25, latency_s=1.5))
+    ledger.put(call("a", REFUSED, error="content filter"))
+    found = ledger.rows()
+    assert found.schema == TABLES["calls"].schema
+    rows = found.to_pylist()
+    assert [row["call_id"] for row in rows] == ["a", "b"]
+    assert rows[1]["reply"] == '{"x": "é\n🥞"}'
+    assert (rows[1]["prompt_tokens"], rows[1]["cost_usd"], rows[1]["latency_s"]) == (5, 0.25, 1.5)
+    assert rows[0]["reply"] is None
+    assert rows[0]["finished_at"] is not None
+    assert ledger.rows(["b", "nobody"])["call_id"].to_pylist() == ["b"]
+    assert ledger.rows([]).num_rows == 0
+
+
+@pytest.mark.parametrize("later", [FAILED, REFUSED, COMPLETE])
+def test_a_complete_reply_is_never_replaced(ledger: Ledger, later: str):
+    ledger.put(call("a", reply="paid for"))
+    ledger.put(call("a", later, reply=None, error="timed out", attempts=5))
+    row = ledger.rows().to_pylist()[0]
+    assert (row["status"], row["reply"], row["error"], row["attempts"]) == (COMPLETE, "paid for", None, 1)
+
+
+@pytest.mark.parametrize("first", [FAILED, REFUSED])
+def test_a_failure_is_replaced_by_a_reply(ledger: Ledger, first: str):
+    ledger.put(call("a", first, error="timed out"))
+    ledger.put(call("a", reply="at last"))
+    rows = ledger.rows().to_pylist()
+    assert [(row["status"], row["reply"], row["error"]) for row in rows] == [(COMPLETE, "at last", None)]
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+from synalign.store.ledger import Ledger
+ledger = Ledger(Path(sys.argv[1]))
+number = 0
+while True:
+    ledger.put({"call_id": f"{number:06d}", "status": "complete", "reply": "x" * 500})
+    print(number, flush=True)
+    number += 1
+"""
+
+
+def test_replies_survive_the_death_of_the_process(ledger: Ledger):
+    writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(ledger.path)], stdout=subprocess.PIPE, text=True)
+    put = [int(writer.stdout.readline()) for _ in range(60)]
+    writer.kill()
+    put += [int(line) for line in writer.stdout.read().split()]
+    writer.wait(timeout=30)
+    found = set(ledger.rows()["call_id"].to_pylist())
+    assert {f"{number:06d}" for number in put} <= found
+    assert len(found) <= len(put) + 1
+    ledger.put(call("after"))
+    assert "after" in ledger.rows()["call_id"].to_pylist()
+
+
+def test_others_read_while_one_writes(ledger: Ledger):
+    ledger.put(call("a"))
+    writing = sqlite3.connect(ledger.path, isolation_level=None)
+    writing.execute("begin immediate")
+    writing.execute("insert into calls (call_id, status, finished_at) values ('b', 'complete', '2026-01-01')")
+    other = Ledger(ledger.path)
+    assert other.rows()["call_id"].to_pylist() == ["a"]
+    writing.execute("commit")
+    assert other.rows()["call_id"].to_pylist() == ["a", "b"]
+    writing.close()
+    other.close()
+
+
+def test_the_file_keeps_what_a_power_cut_would_take(ledger: Ledger):
+    ledger.put(call("a"))
+    connection = ledger._connection
+    assert connection.execute("pragma journal_mode").fetchone() == ("wal",)
+    assert connection.execute("pragma synchronous").fetchone() == (2,)  # FULL
+
+
+def test_forget_drops_and_gives_space_back(ledger: Ledger):
+    for number in range(200):
+        ledger.put(call(f"{number:03d}", reply="x" * 5000))
+    ledger.close()
+    before = ledger.path.stat().st_size
+    assert ledger.forget([f"{number:03d}" for number in range(190)] + ["nobody"]) == 190
+    ledger.close()
+    assert ledger.path.stat().st_size < before / 3
+    assert ledger.rows().num_rows == 10
+
+
+def test_a_file_that_is_no_ledger(tmp_path: Path):
+    path = tmp_path / "ledger.sqlite"
+    path.write_bytes(b"no database, but long enough to be looked at " * 50)
+    ledger = Ledger(path)
+    for use in (lambda: ledger.put(call("a")), ledger.rows, lambda: ledger.forget(["a"])):
+        with pytest.raises(StoreError, match=r"ledger\.sqlite"):
+            use()

@@ -1,0 +1,112 @@
+"""The macro sample_synthetic: systematic sampling, exact in expectation, in plain SQL."""
+
+from __future__ import annotations
+
+import hashlib
+
+import duckdb
+import numpy as np
+import pytest
+
+from synalign.store import statements
+
+
+@pytest.fixture(scope="module")
+def weights() -> np.ndarray:
+    generator = np.random.default_rng(5)
+    found = generator.exponential(size=300) ** 3
+    found[:20] = 0
+    return found / found.sum()
+
+
+@pytest.fixture(scope="module")
+def connection(weights: np.ndarray):
+    connection = duckdb.connect()
+    connection.execute("create table synthetic_weighted (id varchar, text varchar, weight double)")
+    rows = [(f"id{number}", f"text {number}", float(weight)) for number, weight in enumerate(weights)]
+    connection.executemany("insert into synthetic_weighted values (?, ?, ?)", rows)
+    connection.execute(statements.read("macros", "sample_synthetic").sql)
+    yield connection
+    connection.close()
+
+
+def draw(connection, n: int, seed: int, size: int) -> np.ndarray:
+    found = connection.sql(f"select id, copies from sample_synthetic({n}, seed := {seed})").fetchall()
+    copies = np.zeros(size, dtype=int)
+    for name, count in found:
+        assert count > 0
+        copies[int(name[2:])] = count
+    return copies
+
+
+def systematic(weights: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """The same sample, worked out by placing n equally spaced points on the line of weights."""
+    order = sorted(
+        (number for number in range(len(weights)) if weights[number] > 0),
+        key=lambda number: (hashlib.md5(f"id{number}:{seed}".encode()).hexdigest(), f"id{number}"),
+    )
+    reach = np.cumsum(weights[order])
+    reach /= reach[-1]
+    start = int(hashlib.md5(f"start:{seed}".encode()).hexdigest()[:13], 16) / 2**52
+    points = (np.arange(1, n + 1) - start) / n
+    hit = np.searchsorted(reach, points, side="left")
+    copies = np.zeros(len(weights), dtype=int)
+    for place in hit:
+        copies[order[min(place, len(order) - 1)]] += 1
+    return copies
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 100, 299, 300, 1000, 12345, 10**6])
+def test_copies_add_up_to_n_and_stay_next_to_their_expectation(connection, weights, n):
+    for seed in [*range(12), -3, 2**40]:
+        copies = draw(connection, n, seed, len(weights))
+        assert copies.sum() == n
+        expected = n * weights
+        assert (copies >= np.floor(expected - 1e-6)).all()
+        assert (copies <= np.ceil(expected + 1e-6)).all()
+
+
+@pytest.mark.parametrize("n", [1, 10, 257, 2000])
+def test_it_is_the_systematic_sample(connection, weights, n):
+    for seed in range(8):
+        np.testing.assert_array_equal(draw(connection, n, seed, len(weights)), systematic(weights, n, seed))
+
+
+def test_expected_copies_are_n_times_the_weight(connection, weights):
+    n, seeds = 60, 800
+    mean = np.mean([draw(connection, n, seed, len(weights)) for seed in range(seeds)], axis=0)
+    expected = n * weights
+    part = expected - np.floor(expected)
+    spread = np.sqrt(part * (1 - part) / seeds)
+    assert (np.abs(mean - expected) <= 5 * spread + 1e-9).all()
+
+
+def test_a_seed_names_a_sample(connection, weights):
+    one, again, other = (draw(connection, 50, seed, len(weights)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).any()
+    default = connection.sql("select id, copies from sample_synthetic(50) order by id").fetchall()
+    zero = connection.sql("select id, copies from sample_synthetic(50, seed := 0) order by id").fetchall()
+    assert default == zero
+
+
+def test_only_distinct_refuses_what_could_repeat(connection, weights):
+    largest = int(1 / weights.max())
+    fine = f"select max(copies), sum(copies) from sample_synthetic({largest}, seed := 4, only_distinct := true)"
+    assert connection.sql(fine).fetchall() == [(1, largest)]
+    with pytest.raises(duckdb.Error, match=f"the largest n for distinct records is {largest}"):
+        connection.sql(f"from sample_synthetic({largest + 1}, only_distinct := true)").fetchall()
+    with pytest.raises(duckdb.Error, match="only_distinct out"):
+        connection.sql("select sum(copies) from sample_synthetic(10000, only_distinct := true)").fetchall()
+
+
+def test_weights_that_do_not_sum_to_one_are_scaled(weights):
+    with duckdb.connect() as connection:
+        connection.execute("create table synthetic_weighted as select 'id0' as id, 0.25 as weight union all "
+                           "select 'id1', 0.05")
+        connection.execute(statements.read("macros", "sample_synthetic").sql)
+        assert connection.sql("select id, copies from sample_synthetic(600) order by id").fetchall() == [
+            ("id0", 500),
+            ("id1", 100),
+        ]
+        assert connection.sql("from sample_synthetic(0)").fetchall() == []
