@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from synalign import config as configuration
 from synalign.config import CONFIG_NAME, Config, RunConfig
-from synalign.errors import SynAlignError, WorkspaceBusyError, WorkspaceNotFoundError
+from synalign.errors import SynAlignError, UsageError, WorkspaceBusyError, WorkspaceNotFoundError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -58,6 +58,10 @@ def run(
     if (file / CONFIG_NAME).is_file():
         workspace = open(file, create=False, progress=progress)
         plan = RunConfig(workspace=file, **dict(workspace.config))
+    elif not file.exists():
+        raise UsageError(
+            f"There is no run file and no workspace at {path}. Give the path of a TOML file or of a folder."
+        )
     else:
         plan = configuration.load(RunConfig, file)
         workspace = open(file.parent / plan.workspace, progress=progress)

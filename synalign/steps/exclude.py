@@ -18,12 +18,15 @@ def exclude(context: Context, record_ids: list[str], reason: str, *, excluded: b
     clock = Clock()
     last = context.journal.runs("exclude")
     names = sorted(record_ids)
+    verb = "excluded" if excluded else "taken back"
+    if not names:
+        note = "no record matches whose verdict would change; nothing was written"
+        return Outcome("exclude", last[-1].run_id if last else "", True, {verb: 0}, (note,))
     parameters = {"records": ids.digest(names), "reason": reason, "excluded": excluded}
     # The run before is part of the name: excluding, taking back and excluding again are three runs.
     plan = Plan("exclude", parameters, [run.run_id for run in last[-1:]])
     context.journal.sweep(("exclusions",))
     rows = [{"run_id": plan.run_id, "id": name, "excluded": excluded, "reason": reason} for name in names]
     context.lake.insert("exclusions", pa.Table.from_pylist(rows, schema=TABLES["exclusions"].schema))
-    verb = "excluded" if excluded else "taken back"
     notes = (f"{len(names)} records {verb}; run align again to have the weights of the others sum to 1",)
     return finish(context, plan, clock, {verb: len(names)}, notes, ("exclusions",))

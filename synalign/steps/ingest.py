@@ -13,7 +13,7 @@ from synalign.steps.context import Context, Outcome, finish, reuse
 from synalign.store import files
 from synalign.store.journal import Clock, Plan
 from synalign.store.records import Columns, Records, to_records
-from synalign.store.schemas import REAL, SYNTHETIC, TABLES
+from synalign.store.schemas import REAL, SYNTHETIC
 
 _PROVENANCE = ("call_id", "selection_id", "attributes_id")
 
@@ -55,13 +55,14 @@ def ingest(context: Context, records: Records, *, synthetic: bool) -> Outcome:
     frame = records.frame.with_columns(pl.lit(plan.run_id).alias("run_id"))
     if synthetic:
         frame = frame.with_columns(*(pl.lit(None, pl.String).alias(name) for name in _PROVENANCE))
+    rows = frame.to_arrow()
     _check_known_ids(context, frame, origin)
-    _add_own_columns(context, frame, origin)
+    _add_own_columns(context, rows, origin)
     notes = list(records.notes)
     context.progress("storing records", 0, frame.height)
     repeats = records.repeats.with_columns(pl.lit(plan.run_id).alias("run_id"), pl.lit(origin).alias("origin"))
-    context.lake.insert("multiplicities", _arrow(repeats))
-    added = context.lake.insert(origin, _arrow(frame))
+    context.lake.insert("multiplicities", repeats.to_arrow())
+    added = context.lake.insert(origin, rows)
     context.progress("storing records", frame.height, frame.height)
     if added < frame.height:
         notes.append(f"{frame.height - added} records were in the workspace already")
@@ -89,46 +90,27 @@ def _check_known_ids(context: Context, frame: pl.DataFrame, origin: str) -> None
         )
 
 
-def _add_own_columns(context: Context, frame: pl.DataFrame, origin: str) -> None:
+def _add_own_columns(context: Context, rows: pa.Table, origin: str) -> None:
+    """Make room for columns that the workspace has not, and refuse those that it has with another type."""
     there = context.lake.schema(origin)
-    arrow = _arrow(frame)
-    for field in arrow.schema:
-        if field.name in there.names and field.type != there.field(field.name).type:
-            wanted = there.field(field.name).type
-            try:
-                arrow[field.name].cast(wanted)
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-                raise InputError(
-                    f"The column {field.name!r} holds {field.type} here and {wanted} in the workspace, and cannot be "
-                    f"turned into that ({error}). Rename or convert it. Nothing was written."
-                ) from error
-    known = set(TABLES[origin].schema.names)
-    new = [field for field in arrow.schema if field.name not in known and field.name not in there.names]
-    context.lake.add_columns(origin, [_storable(field) for field in new])
-
-
-def _storable(field: pa.Field) -> pa.Field:
-    """A column of nulls only gets the type of text, since Lance stores no null type."""
-    return pa.field(field.name, pa.string() if pa.types.is_null(field.type) else field.type)
-
-
-def _arrow(frame: pl.DataFrame) -> pa.Table:
-    table = frame.to_arrow()
-    plain = [
-        pa.field(field.name, _plain(field.type)) if field.name in table.schema.names else field
-        for field in table.schema
-    ]
-    return table.cast(pa.schema(plain))
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_dictionary(kind):
-        return pa.string()
-    if pa.types.is_large_list(kind):
-        return pa.list_(_plain(kind.value_type))
-    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
-        return pa.binary()
-    return kind
+    folded = {name.lower(): name for name in there.names}
+    for field in rows.schema:
+        if field.name not in there.names and field.name.lower() in folded:
+            raise InputError(
+                f"The column {field.name!r} differs from {folded[field.name.lower()]!r} in the workspace by upper and "
+                "lower case only. Rename it. Nothing was written."
+            )
+        if field.name not in there.names:
+            continue
+        wanted = there.field(field.name).type
+        try:
+            rows[field.name].cast(wanted)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise InputError(
+                f"The column {field.name!r} holds {field.type} here and {wanted} in the workspace, and cannot be "
+                f"turned into that ({error}). Rename or convert it. Nothing was written."
+            ) from error
+    context.lake.add_columns(origin, [field for field in rows.schema if field.name not in there.names])
 
 
 def _short(text: str) -> str:

@@ -12,7 +12,7 @@ from synalign.store import query
 def publish_if_stale(context: Context, path: Path) -> bool:
     """Publish the catalog if the tables, the ledger or the label names changed since; return whether it did."""
     done = context.journal.runs()
-    ledger = [context.ledger.rows().num_rows, context.lake.version("calls")]
+    ledger = [context.ledger.state(), context.lake.version("calls")]
     activations = context.lake.read("activations", ["sequence"]).num_rows
     labels = context.config.task.labels
     state = ids.digest(["catalog/1", __version__, len(done), activations, ledger, labels])

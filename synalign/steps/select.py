@@ -63,7 +63,7 @@ def select(
     if count > len(units):
         raise UsageError(
             f"A budget of {count} is more than the {len(units)} clusters there are. Lower it, or cluster into more: "
-            f"ws.cluster(k={count})."
+            f"ws.cluster(k={count}) ('synalign cluster DIR -k {count}')."
         )
     clock = Clock()
     plan = Plan("select", settings.model_dump() | {"budget": count}, [run.run_id], context.config.seed)

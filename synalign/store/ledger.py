@@ -74,12 +74,25 @@ class Ledger:
         Raises:
             StoreError: if the file is there and cannot be read.
         """
+        if call_ids is None:
+            return self._select("", [])
+        return self._select("where call_id in (select value from json_each(?))", [json.dumps(list(call_ids))])
+
+    def rows_but(self, call_ids: Iterable[str]) -> pa.Table:
+        """Return the calls of other names than these, as `rows` does."""
+        return self._select("where call_id not in (select value from json_each(?))", [json.dumps(list(call_ids))])
+
+    def state(self) -> list[Any]:
+        """Return a value that changes whenever a call is written or forgotten: their number, and the last time."""
+        if not self.path.exists():
+            return [0, None]
+        with self._lock:
+            return list(self._open().execute("select count(*), max(finished_at) from calls").fetchone())
+
+    def _select(self, choice: str, names: list[str]) -> pa.Table:
         schema = TABLES["calls"].schema
         if not self.path.exists():
             return schema.empty_table()
-        choice, names = "", []
-        if call_ids is not None:
-            choice, names = "where call_id in (select value from json_each(?))", [json.dumps(list(call_ids))]
         statement = f"select {', '.join(_COLUMNS)} from calls {choice} order by call_id"
         with self._lock:
             try:

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 #: Views that are stored as tables when the catalog is published.
 MATERIALISED = ("synthetic_weighted", "training_mix")
 
-#: Raw tables without a place in SQL: an embedder's state is bytes.
-_HIDDEN_COLUMNS = {"embedders": ("state",)}
-
 _SETTINGS = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
 _ZONED = ("TIMESTAMP WITH TIME ZONE", "TIME WITH TIME ZONE")
 _TEMPORARY_SUFFIX = ".publishing"
@@ -42,7 +39,7 @@ def connect(lake: Lake, ledger: Ledger, labels: Mapping[str, str]) -> DuckDBPyCo
     for name in TABLES:
         relation = lake.dataset(name) if lake.exists(name) else empty(name)
         connection.register(f"raw_{name}", relation)
-    connection.register("raw_ledger", ledger.rows())
+    connection.register("raw_ledger", ledger.rows_but(lake.read("calls", ["call_id"])["call_id"].to_pylist()))
     meanings = pa.table(
         {"label": pa.array(labels.keys(), pa.string()), "label_name": pa.array(labels.values(), pa.string())}
     )
@@ -61,13 +58,13 @@ def run(
     """Return the result of a user's SQL as a relation (`.pl()`, `.df()`, `.arrow()`, `.fetchall()`).
 
     Raises:
-        SqlError: with DuckDB's message and the relations there are.
+        SqlError: with DuckDB's message, and the relations there are if it names one that is not there.
     """
     try:
         relation = connection.sql(sql, params=parameters)
     except duckdb.Error as error:
-        known = ", ".join(relation_names())
-        raise SqlError(f"{str(error).strip()}\n\nRelations of a workspace: {known}.") from error
+        known = f"\n\nRelations of a workspace: {', '.join(relation_names())}."
+        raise SqlError(str(error).strip() + (known if isinstance(error, duckdb.CatalogException) else "")) from error
     if relation is None:
         return connection.sql("select 'done' as result")
     return relation

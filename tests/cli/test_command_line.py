@@ -118,11 +118,9 @@ def test_each_verb_explains_itself_and_its_options(verb: str) -> None:
 
 
 def test_a_run_again_says_that_there_is_nothing_to_do(done: Path) -> None:
-    text = good("run", done / "run.toml")
-    steps = [line for line in text.splitlines() if not line.startswith(" ")]
+    steps = [line for line in good("run", done / "run.toml").splitlines() if not line.startswith(" ")]
     assert len(steps) == 7
     assert all("nothing to do" in line for line in steps)
-    assert [outcome["reused"] for outcome in data("run", done / "run.toml")] == [True] * 7
 
 
 def test_step_by_step_comes_to_the_same_as_run(done: Path, tmp_path: Path) -> None:
@@ -145,22 +143,21 @@ def test_step_by_step_comes_to_the_same_as_run(done: Path, tmp_path: Path) -> No
     assert {verb: result["step"] for verb, result in results.items()} == {verb: verb for verb in results}
     assert not any(result["reused"] for result in results.values())
     weights = "select id, weight from synthetic_weighted order by id"
-    assert data("sql", ws, weights) == data("sql", there, weights)
-    assert data("status", ws)["steps"] == data("status", there)["steps"]
-    name = data("sql", ws, "select id from synthetic order by id limit 1")[0]["id"]
+    weighted = data("sql", ws, weights)
+    assert weighted == data("sql", there, weights)
+    name = weighted[0]["id"]
     assert data("exclude", ws, f"id = '{name}'", "--reason", "too good")["counts"] == {"excluded": 1}
     assert data("status", ws)["stale"] != []
     assert data("include", ws, f"id = '{name}'")["counts"] == {"taken back": 1}
     assert set(data("gc", ws)) == {"rows", "bytes", "tables", "replies"}
-    assert data("sql", ws, "select count(*) as n from calls")[0]["n"] == 16
-    assert data("sql", ws, weights) == data("sql", there, weights)
+    query = "select (select count(*) from calls) as calls, (select count(*) from synthetic_weighted) as weighted"
+    assert data("sql", ws, query) == [{"calls": 16, "weighted": len(weighted)}]
 
 
 def test_questions_are_answered_in_json_csv_and_for_people(done: Path, tmp_path: Path) -> None:
     ws = done / "ws"
     drawn = data("sample", ws, "50", "--seed", "7")
     assert sum(row["copies"] for row in drawn) == 50
-    assert data("sample", ws, "50", "--seed", "7") == drawn
     assert good("sample", ws, "50", "--seed", "7", "--csv").count("\n") >= len(drawn) + 1
     found = data("search", ws, "my parcel has not arrived", "-k", "3", "--origin", "real")
     assert len(found) == 3
@@ -171,14 +168,12 @@ def test_questions_are_answered_in_json_csv_and_for_people(done: Path, tmp_path:
     status = good("status", ws)
     assert re.search(r"^real +\d+ test, \d+ train$", status, re.MULTILINE)
     assert data("status", ws)["stale"] == []
-    for name in ("all.parquet", "all.csv", "all.jsonl"):
-        outcome = cli("export", ws, tmp_path / name)
-        assert (outcome.returncode, outcome.stdout) == (0, "")
-        assert f"Wrote {tmp_path / name} and {name}.md" in " ".join(outcome.stderr.split())
-        assert (tmp_path / name).stat().st_size
-        assert (tmp_path / f"{name}.md").stat().st_size
-    assert cli("export", ws, tmp_path / "drawn.jsonl", "-n", "40").returncode == 0
-    assert len((tmp_path / "drawn.jsonl").read_text(encoding="utf-8").splitlines()) == 40
+    drawn_file = tmp_path / "drawn.jsonl"
+    outcome = cli("export", ws, drawn_file, "-n", "40")
+    assert (outcome.returncode, outcome.stdout) == (0, "")
+    assert f"Wrote {drawn_file} and drawn.jsonl.md" in " ".join(outcome.stderr.split())
+    assert len(drawn_file.read_text(encoding="utf-8").splitlines()) == 40
+    assert (tmp_path / "drawn.jsonl.md").stat().st_size
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", good("version"))
 
 
@@ -191,12 +186,10 @@ def test_sql_comes_as_an_argument_or_on_stdin(done: Path) -> None:
     assert "split" in good("sql", ws, query)
 
 
-@pytest.mark.parametrize("table", ["runs", "calls", "current_runs", "lineage", "selection_log"])
+@pytest.mark.parametrize("table", ["runs", "lineage"])
 def test_whole_relations_can_be_shown(done: Path, table: str) -> None:
-    """Lists, structs and moments with a time zone included."""
-    rows = data("sql", done / "ws", f"select * from {table}")
-    assert rows
-    assert good("sql", done / "ws", f"select * from {table}")
+    """Lists, structs and times included."""
+    assert data("sql", done / "ws", f"select * from {table}")
 
 
 def test_wrong_usage_ends_with_2_and_says_what_is_right(done: Path, tmp_path: Path) -> None:

@@ -38,27 +38,35 @@ class Killer:
         self.plan = plan
         self.mode = plan.get("mode")
         self.writes: list[tuple[str, float]] = []
+        self.armed = False
         self.tried = Path(plan["tried"]).read_text().splitlines() if self.mode else []
 
     def act(self, name: str, write: Callable[[], Any]) -> Any:
         """Do one write, and kill the process there if it is the one to be killed at."""
-        chosen = self.mode is not None and self._is_chosen(name)
-        if chosen:
-            with open(self.plan["tried"], "a") as file:
-                file.write(name + "\n")
-            if self.mode == "before":
-                kill()
-            if self.mode == "inside":
-                seconds = self.plan["seconds"].get(name, UNKNOWN_SECONDS)
-                draw = random.Random(f"{self.plan['seed']} {name} {self.tried.count(name)}").random()
-                part = (self.tried.count(name) + draw) / self.plan["repeats"]
-                threading.Thread(target=kill, args=(part * seconds,), daemon=True).start()
+        # A write within the one that is about to be killed inside is a part of it.
+        chosen = self.mode is not None and not self.armed and self._is_chosen(name)
+        if chosen and self.mode == "before":
+            self._note(name)
+            kill()
+        if chosen and self.mode == "inside":
+            self._note(name)
+            self.armed = True
+            seconds = self.plan["seconds"].get(name, UNKNOWN_SECONDS)
+            draw = random.Random(f"{self.plan['seed']} {name} {self.tried.count(name)}").random()
+            part = (self.tried.count(name) + draw) / self.plan["repeats"]
+            threading.Thread(target=kill, args=(part * seconds,), daemon=True).start()
         started = time.perf_counter()
         result = write()
-        if chosen:  # "after"; or the write was over sooner than ever before
-            kill()
+        if chosen:
+            if self.mode == "after":
+                self._note(name)
+            kill()  # also when the write to be killed inside was over sooner than ever before
         self.writes.append((name, time.perf_counter() - started))
         return result
+
+    def _note(self, name: str) -> None:
+        with open(self.plan["tried"], "a") as file:
+            file.write(name + "\n")
 
     def _is_chosen(self, name: str) -> bool:
         if self.plan["target"] is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -28,6 +29,7 @@ CODES = {"refund": "0", "praise": "1"}
 MEANINGS = {"0": "wants money back", "1": "is pleased with the shop"}
 
 Serve = Callable[[Callable[[dict[str, Any], int], Answer]], Server]
+Selected = Callable[..., sa.Workspace]
 
 
 @pytest.fixture(autouse=True)
@@ -61,20 +63,32 @@ def good(body: dict[str, Any], number: int = 0) -> Answer:
     return records(*(f"Parcel {name} number {i} has not come, please look" for i in range(2)))
 
 
-def selected(path: Path, server: Server, **llm: Any) -> sa.Workspace:
-    """Return a workspace with coded labels and six selections, whose model is at the server."""
-    workspace = sa.open(path)
-    settings = {"model": "m1", "base_url": server.url, "api_key_env": "SHOP_KEY", "max_attempts": 1, "concurrency": 3}
-    task = {"description": "a message to a shop", "labels": MEANINGS}
-    workspace.configure(
-        sa.Config.model_validate({"task": task, "llm": settings | llm, "generate": {"per_selection": 2}})
-    )
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with coded labels and six selections."""
+    workspace = sa.open(tmp_path_factory.mktemp("template") / "workspace")
     rows = pl.read_csv(CORPUS).filter(pl.col("label").is_in(list(CODES))).with_columns(pl.col("label").replace(CODES))
     workspace.ingest(rows.select("text", "label").head(80), label="label")
     workspace.embed(dimensions=24)
     workspace.cluster(k=SELECTIONS)
     workspace.select()
-    return workspace
+    return workspace.path
+
+
+@pytest.fixture
+def selected(template: Path, blank: Path) -> Selected:
+    """Give a copy of the template whose model is at a server."""
+
+    def make(server: Server, **llm: Any) -> sa.Workspace:
+        shutil.copytree(template, blank)
+        workspace = sa.open(blank, create=False)
+        at = {"model": "m1", "base_url": server.url, "api_key_env": "SHOP_KEY", "max_attempts": 1, "concurrency": 3}
+        task = {"description": "a message to a shop", "labels": MEANINGS}
+        settings = {"task": task, "llm": at | llm, "generate": {"per_selection": 2}}
+        workspace.configure(sa.Config.model_validate(settings))
+        return workspace
+
+    return make
 
 
 def one(workspace: sa.Workspace, query: str) -> Any:
@@ -82,9 +96,9 @@ def one(workspace: sa.Workspace, query: str) -> Any:
     return row[0] if len(row) == 1 else row
 
 
-def test_prompts_show_what_labels_mean_and_never_their_codes_alone(serve: Serve, blank: Path) -> None:
+def test_prompts_show_what_labels_mean_and_never_their_codes_alone(serve: Serve, selected: Selected) -> None:
     server = serve(good)
-    workspace = selected(blank, server)
+    workspace = selected(server)
     workspace.reason()
     workspace.generate()
     assert Counter(map(purpose, server.bodies)) == {"reason": SELECTIONS, "generate": SELECTIONS}
@@ -104,7 +118,7 @@ def test_prompts_show_what_labels_mean_and_never_their_codes_alone(serve: Serve,
     assert one(workspace, "select count(*), count(distinct id) from synthetic") == (12, 12)
 
 
-def test_what_cannot_be_used_is_kept_with_its_reason(serve: Serve, blank: Path) -> None:
+def test_what_cannot_be_used_is_kept_with_its_reason(serve: Serve, selected: Selected) -> None:
     """One reply each: no JSON, a copy, a near copy, an empty text and one too many, a repeat, another of that kind."""
     reply_of: dict[str, int] = {}
 
@@ -122,7 +136,7 @@ def test_what_cannot_be_used_is_kept_with_its_reason(serve: Serve, blank: Path) 
         }
         return answers.get(kind) or good(body)
 
-    workspace = selected(blank, serve(behave), concurrency=1)
+    workspace = selected(serve(behave), concurrency=1)
     workspace.reason()
     outcome = workspace.generate()
     found = Counter(workspace.sql("select reason from rejections").fetchall())
@@ -138,7 +152,7 @@ def test_what_cannot_be_used_is_kept_with_its_reason(serve: Serve, blank: Path) 
     assert any("12 records were asked for, 7 kept" in note for note in outcome.notes)
 
 
-def test_after_errors_only_what_failed_is_asked_again(serve: Serve, blank: Path) -> None:
+def test_after_errors_only_what_failed_is_asked_again(serve: Serve, selected: Selected) -> None:
     broken = threading.Event()
     broken.set()
 
@@ -146,7 +160,7 @@ def test_after_errors_only_what_failed_is_asked_again(serve: Serve, blank: Path)
         return error(500, "overloaded") if broken.is_set() and number in (1, 4) else good(body)
 
     server = serve(behave)
-    workspace = selected(blank, server)
+    workspace = selected(server)
     with pytest.raises(ModelUnavailableError, match=r"2 of 6 calls got no reply.*overloaded.*replies are kept"):
         workspace.reason()
     assert dict(workspace.sql("select status, count(*) from calls group by all").fetchall()) == {
@@ -164,12 +178,12 @@ def test_after_errors_only_what_failed_is_asked_again(serve: Serve, blank: Path)
     assert len(server.bodies) == 8
 
 
-def test_a_refused_request_is_recorded_and_the_step_completes(serve: Serve, blank: Path) -> None:
+def test_a_refused_request_is_recorded_and_the_step_completes(serve: Serve, selected: Selected) -> None:
     def behave(body: dict[str, Any], number: int) -> Answer:
         return error(400, "blocked by the content filter", "content_filter") if number == 2 else good(body)
 
     server = serve(behave)
-    workspace = selected(blank, server)
+    workspace = selected(server)
     outcome = workspace.reason()
     assert (outcome.counts["attributes"], outcome.counts["rejections"]) == (5, 1)
     reason, detail = one(workspace, "select reason, detail from rejections")
@@ -183,9 +197,9 @@ def test_a_refused_request_is_recorded_and_the_step_completes(serve: Serve, blan
     assert len(server.bodies) == 6 + 5
 
 
-def test_costs_follow_from_prices_and_reported_tokens(serve: Serve, blank: Path) -> None:
+def test_costs_follow_from_prices_and_reported_tokens(serve: Serve, selected: Selected) -> None:
     """The server reports 11 tokens in and 5 out for each reply: at $3 and $8 a million, 73 millionths each."""
-    workspace = selected(blank, serve(good), input_price=3.0, output_price=8.0)
+    workspace = selected(serve(good), input_price=3.0, output_price=8.0)
     workspace.reason()
     workspace.generate()
     rows = workspace.sql("select step, calls, complete, prompt_tokens, cost_usd, accepted from call_costs").fetchall()
@@ -194,7 +208,7 @@ def test_costs_follow_from_prices_and_reported_tokens(serve: Serve, blank: Path)
     assert one(workspace, "select usd_per_record from call_costs where accepted > 0") == pytest.approx(36.5e-6)
 
 
-def test_calls_are_visible_while_the_step_is_under_way(serve: Serve, blank: Path) -> None:
+def test_calls_are_visible_while_the_step_is_under_way(serve: Serve, selected: Selected, blank: Path) -> None:
     held = threading.Event()
 
     def behave(body: dict[str, Any], number: int) -> Answer:
@@ -203,7 +217,7 @@ def test_calls_are_visible_while_the_step_is_under_way(serve: Serve, blank: Path
         return good(body)
 
     server = serve(behave)
-    workspace = selected(blank, server, concurrency=2)
+    workspace = selected(server, concurrency=2)
     step = threading.Thread(target=workspace.reason)
     step.start()
     try:
@@ -220,7 +234,7 @@ def test_calls_are_visible_while_the_step_is_under_way(serve: Serve, blank: Path
     assert one(sa.open(blank), "select count(*) from attributes") == 6
 
 
-def test_a_wrong_key_stops_at_once_and_is_stored_nowhere(serve: Serve, blank: Path) -> None:
+def test_a_wrong_key_stops_at_once_and_is_stored_nowhere(serve: Serve, selected: Selected, blank: Path) -> None:
     """Servers repeat the key in what they say; neither a message nor any byte of the workspace holds it."""
     refuse = threading.Event()
 
@@ -230,7 +244,7 @@ def test_a_wrong_key_stops_at_once_and_is_stored_nowhere(serve: Serve, blank: Pa
         return error(400, f"not with the key {KEY}", "content_filter") if number == 1 else good(body)
 
     server = serve(behave)
-    workspace = selected(blank, server)
+    workspace = selected(server)
     workspace.reason()
     refuse.set()
     before = len(server.bodies)

@@ -14,7 +14,9 @@ from synalign.errors import SqlError
 @pytest.fixture
 def workspace(blank: Path) -> sa.Workspace:
     workspace = sa.open(blank)
-    workspace.ingest(pl.DataFrame({"id": list("abcd"), "text": ["one", "two", "three", "four"]}), id="id", synthetic=True)
+    workspace.ingest(
+        pl.DataFrame({"id": list("abcd"), "text": ["one", "two", "three", "four"]}), id="id", synthetic=True
+    )
     return workspace
 
 
@@ -50,9 +52,7 @@ def test_a_verdict_that_changes_nothing_writes_nothing(workspace: sa.Workspace):
 
 
 def test_taking_back_twice_is_three_runs(workspace: sa.Workspace):
-    names = [
-        verdict("id = 'a'").run_id for verdict in (workspace.exclude, workspace.include, workspace.exclude)
-    ]
+    names = [verdict("id = 'a'").run_id for verdict in (workspace.exclude, workspace.include, workspace.exclude)]
     assert len(set(names)) == 3
     assert excluded(workspace) == ["a"]
 

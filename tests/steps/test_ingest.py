@@ -107,9 +107,12 @@ def test_a_known_id_with_other_content_is_refused(blank: Path):
         workspace.ingest(
             frame(id=["1"], text=["a"], label=["x"], split=["test"]), id="id", label="label", split="split"
         )
-    assert workspace.ingest(frame(id=["1", "3"], text=["a", "c"], label=["x", "x"]), id="id", label="label").counts[
-        "added"
-    ] == 1
+    assert (
+        workspace.ingest(frame(id=["1", "3"], text=["a", "c"], label=["x", "x"]), id="id", label="label").counts[
+            "added"
+        ]
+        == 1
+    )
 
 
 def test_both_sides_may_share_ids(blank: Path):
@@ -138,7 +141,7 @@ def test_an_own_column_that_changes_its_type(blank: Path):
     workspace = sa.open(blank)
     workspace.ingest(frame(text=["a"], stars=[5]))
     before = versions(blank)
-    with pytest.raises(InputError, match="'stars' holds .*string here and int64 in the workspace"):
+    with pytest.raises(InputError, match=r"'stars' holds .*string here and int64 in the workspace"):
         workspace.ingest(frame(text=["b"], stars=["many"]))
     with pytest.raises(InputError, match="'stars' holds double here"):
         workspace.ingest(frame(text=["b"], stars=[4.5]))

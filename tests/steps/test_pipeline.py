@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from tests.conftest import CORPUS
 ROWS = pl.read_csv(CORPUS).select("text", "label").unique("text", maintain_order=True)
 
 
-def finished(path: Path, rows: pl.DataFrame = ROWS[:120], *, label: str | None = "label") -> sa.Workspace:
+def build(path: Path, rows: pl.DataFrame = ROWS[:120], *, label: str | None = "label") -> sa.Workspace:
     """Return a small workspace in which every step ran."""
     workspace = sa.open(path)
     settings = {"seed": 5, "embed": {"dimensions": 24}, "cluster": {"k": 6}, "generate": {"per_selection": 3}}
@@ -31,6 +32,18 @@ def finished(path: Path, rows: pl.DataFrame = ROWS[:120], *, label: str | None =
     workspace.generate()
     workspace.align()
     return workspace
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("template") / "workspace").path
+
+
+@pytest.fixture
+def workspace(template: Path, blank: Path) -> sa.Workspace:
+    """A copy, for one test, of a small workspace in which every step ran."""
+    shutil.copytree(template, blank)
+    return sa.open(blank, create=False)
 
 
 def count(workspace: sa.Workspace, relation: str) -> int:
@@ -54,8 +67,7 @@ def test_steps_name_what_is_not_known() -> None:
         pipeline.chosen(("train",))
 
 
-def test_new_rows_are_embedded_alone_assigned_and_nothing_paid_is_asked_again(blank: Path) -> None:
-    workspace = finished(blank)
+def test_new_rows_are_embedded_alone_assigned_and_nothing_paid_is_asked_again(workspace: sa.Workspace) -> None:
     before = {step: runs(workspace, step) for step in ("embedder", "cluster", "select", "reason", "generate")}
     calls, members = count(workspace, "calls"), assignments(workspace)
     name = workspace.status()["steps"]["cluster"]["parameters"]["embedder"]
@@ -79,9 +91,8 @@ def test_new_rows_are_embedded_alone_assigned_and_nothing_paid_is_asked_again(bl
     }
 
 
-def test_new_rows_are_assigned_to_the_nearest_centroid(blank: Path) -> None:
+def test_new_rows_are_assigned_to_the_nearest_centroid(workspace: sa.Workspace) -> None:
     """Second opinion: distances of all vectors to all centroids, in numpy."""
-    workspace = finished(blank)
     workspace.ingest(ROWS[120:150], label="label")
     workspace.cluster()
     current = workspace.status()["steps"]["cluster"]
@@ -96,8 +107,7 @@ def test_new_rows_are_assigned_to_the_nearest_centroid(blank: Path) -> None:
     assert len(stored) == len(known) == 150 + count(workspace, "synthetic")
 
 
-def test_refit_clusters_anew_and_says_what_is_stale(blank: Path) -> None:
-    workspace = finished(blank)
+def test_refit_clusters_anew_and_says_what_is_stale(workspace: sa.Workspace) -> None:
     (first,) = runs(workspace, "cluster")
     workspace.ingest(ROWS[120:150], label="label")
     workspace.cluster()
@@ -110,8 +120,7 @@ def test_refit_clusters_anew_and_says_what_is_stale(blank: Path) -> None:
         workspace.generate()
 
 
-def test_align_refits_the_embedder_once_synthetic_records_exist_and_not_again(blank: Path) -> None:
-    workspace = finished(blank)
+def test_align_refits_the_embedder_once_synthetic_records_exist_and_not_again(workspace: sa.Workspace) -> None:
     fitted = workspace.sql("select fitted_on from embedders join runs using (run_id) order by sequence").fetchall()
     assert fitted == [(["real"],), (["real", "synthetic"],)]
     workspace.align(strength=1e-2)
@@ -122,8 +131,7 @@ def test_align_refits_the_embedder_once_synthetic_records_exist_and_not_again(bl
     assert len(used) == 1
 
 
-def test_earlier_parameters_bring_the_earlier_run_back_as_the_current_one(blank: Path) -> None:
-    workspace = finished(blank)
+def test_earlier_parameters_bring_the_earlier_run_back_as_the_current_one(workspace: sa.Workspace) -> None:
     weights = "select id, weight from synthetic_weighted order by id"
     first, weak = workspace.sql(weights).fetchall(), workspace.align(strength=0.5)
     assert workspace.sql(weights).fetchall() != first
@@ -152,8 +160,7 @@ def test_another_seed_names_every_run_otherwise(tmp_path: Path) -> None:
     assert runs(one, "ingest") == runs(two, "ingest")
 
 
-def test_two_embedders_are_never_mixed(blank: Path) -> None:
-    workspace = finished(blank)
+def test_two_embedders_are_never_mixed(workspace: sa.Workspace) -> None:
     old, new = (row[0] for row in workspace.sql("select name from embedders order by len(fitted_on)").fetchall())
     with pytest.raises(UsageError, match=f"not of '{new}': two are never mixed"):
         workspace.select(embedder=new)
@@ -163,7 +170,7 @@ def test_two_embedders_are_never_mixed(blank: Path) -> None:
 
 
 def test_unlabelled_text_goes_all_the_way(blank: Path) -> None:
-    workspace = finished(blank, ROWS[:90].select("text"), label=None)
+    workspace = build(blank, ROWS[:90].select("text"), label=None)
     assert workspace.sql("select distinct label from synthetic_weighted").fetchall() == [(None,)]
     assert workspace.sql("select sum(weight) from synthetic_weighted").fetchall()[0][0] == pytest.approx(1)
     assert [row[0] for row in workspace.sql("select stratum from alignments").fetchall()] == ["*"]
@@ -182,8 +189,7 @@ def test_labels_on_one_side_only_are_not_matched(blank: Path, labelled: str) -> 
         workspace.align(by_label=True)
 
 
-def test_excluded_records_lose_their_weight_and_get_it_back(blank: Path) -> None:
-    workspace = finished(blank)
+def test_excluded_records_lose_their_weight_and_get_it_back(workspace: sa.Workspace) -> None:
     name = workspace.sql("select id from synthetic_weighted order by weight desc limit 1").fetchall()[0][0]
     before = dict(workspace.sql("select id, weight from synthetic_weighted").fetchall())
     workspace.exclude(f"id = '{name}'", reason="a test")
@@ -209,7 +215,7 @@ def test_every_verb_works_inside_a_running_event_loop(
     monkeypatch.setenv("OPENAI_API_KEY", "none")
 
     async def notebook() -> sa.Workspace:
-        workspace = finished(blank, ROWS[:60])
+        workspace = build(blank, ROWS[:60])
         workspace.reason(model="m1", base_url=server.url)
         workspace.generate(model="m1", base_url=server.url)
         workspace.align()

@@ -58,7 +58,10 @@ def records(source, query=None, columns: Columns = Columns("text", "label")):  #
     return to_records(rows, columns, first_row=first)
 
 
-@pytest.mark.parametrize("kind", "csv tsv jsonl ndjson parquet duckdb polars lazy arrow pandas".split())
+KINDS = ["csv", "tsv", "jsonl", "ndjson", "parquet", "duckdb", "polars", "lazy", "arrow", "pandas"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_gives_the_same_records(kind, tmp_path):
     expected = records(pl.DataFrame(ROWS))
     found = records(*make(kind, tmp_path))

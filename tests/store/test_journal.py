@@ -93,9 +93,7 @@ def test_calls_and_the_journal_itself_are_never_swept():
 
 
 def test_the_current_run_is_finished_or_activated_last(journal: Journal):
-    first, second = (
-        journal.finish(replace(PLAN, seed=seed), Clock(), {}) for seed in (1, 2)
-    )
+    first, second = (journal.finish(replace(PLAN, seed=seed), Clock(), {}) for seed in (1, 2))
     journal.finish(replace(PLAN, step="select"), Clock(), {})
     assert journal.current("cluster") == second
     assert journal.activate(second) is False

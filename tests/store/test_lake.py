@@ -137,7 +137,9 @@ def test_opening_and_reading_make_no_folder(lake: Lake):
 def test_own_columns_are_null_in_rows_there_are(lake: Lake):
     record = {"id": "a", "text": "t", "label": None, "split": "train", "run_id": "r"}
     lake.insert("real", pa.Table.from_pylist([record], schema=TABLES["real"].schema))
-    lake.add_columns("real", [pa.field("own", pa.large_string()), pa.field("deep", pa.struct([("a", pa.string_view())]))])
+    lake.add_columns(
+        "real", [pa.field("own", pa.large_string()), pa.field("deep", pa.struct([("a", pa.string_view())]))]
+    )
     lake.add_columns("real", [pa.field("own", pa.int64())])  # is there: left as it is
     assert lake.schema("real").field("own").type == pa.string()
     assert lake.schema("real").field("deep").type == pa.struct([("a", pa.string())])

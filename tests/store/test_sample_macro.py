@@ -102,8 +102,9 @@ def test_only_distinct_refuses_what_could_repeat(connection, weights):
 
 def test_weights_that_do_not_sum_to_one_are_scaled(weights):
     with duckdb.connect() as connection:
-        connection.execute("create table synthetic_weighted as select 'id0' as id, 0.25 as weight union all "
-                           "select 'id1', 0.05")
+        connection.execute(
+            "create table synthetic_weighted as select 'id0' as id, 0.25 as weight union all select 'id1', 0.05"
+        )
         connection.execute(statements.read("macros", "sample_synthetic").sql)
         assert connection.sql("select id, copies from sample_synthetic(600) order by id").fetchall() == [
             ("id0", 500),

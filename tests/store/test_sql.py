@@ -25,7 +25,6 @@ from synalign.workspace import CATALOG_NAME
 AREAS = ("base", "views", "macros", "queries")
 FILES = [(area, name) for area in AREAS for name in resources.names(f"sql/{area}", ".sql")]
 RELATIONS = query.relation_names()
-#: Columns whose values Python cannot sort, and so are left out of an order.
 _READ = """
 import json, sys
 import duckdb
@@ -33,9 +32,9 @@ path, names = sys.argv[1], sys.argv[2].split(",")
 connection = duckdb.connect(path, read_only=True)
 found = {}
 for name in names:
-    relation = connection.sql(f"select to_json(x)::varchar as row from {name} as x order by row")
+    relation = connection.sql(f"select to_json(x)::varchar as row from {name} as x")
     found[name] = [row[0] for row in relation.fetchall()]
-macro = "select to_json(x)::varchar as row from sample_synthetic(50, seed := 3) as x order by row"
+macro = "select to_json(x)::varchar as row from sample_synthetic(50, seed := 3) as x"
 found["sample_synthetic"] = [row[0] for row in connection.sql(macro).fetchall()]
 assert "synalign" not in sys.modules and "pyarrow" not in sys.modules
 print(json.dumps(found))
@@ -44,7 +43,17 @@ print(json.dumps(found))
 
 def rows(connection, name: str) -> list[str]:
     """Every row as JSON text, in order."""
-    return [row[0] for row in connection.sql(f"select to_json(x)::varchar as r from {name} as x order by r").fetchall()]
+    found = connection.sql(f"select to_json(x)::varchar as r from {name} as x").fetchall()
+    return comparable([row[0] for row in found])
+
+
+def comparable(found: list[str]) -> list[str]:
+    """The rows with their numbers to 12 digits, in order: sums differ in the last bits with the order of addition."""
+
+    def short(text: str) -> float:
+        return float(f"{float(text):.12g}")
+
+    return sorted(json.dumps(json.loads(row, parse_float=short)) for row in found)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +76,7 @@ def test_every_file_says_what_it_is_and_what_it_needs(area: str, name: str):
     assert set(statement.needs) <= known, "needs names relations there are"
     used = {word for word in re.findall(r"\b(?:from|join)\s+([a-z_]+)", statement.sql) if word in known}
     assert used <= set(statement.needs), "what it reads is among its needs"
-    raw = set(re.findall(r"\braw_([a-z_]+)", statement.sql))
+    raw = set(re.findall(r"\b(?:from|join)\s+raw_([a-z_]+)", statement.sql))
     assert raw <= {*TABLES, "ledger", "label_names"}
 
 
@@ -105,10 +114,10 @@ def test_both_surfaces_say_the_same_without_the_package(filled: sa.Workspace, li
     assert done.returncode == 0, done.stderr
     published = json.loads(done.stdout)
     for name in RELATIONS:
-        assert published[name] == rows(live, name), name
-        if name not in ("exclusions", "metrics", "rejections"):
+        assert comparable(published[name]) == rows(live, name), name
+        if name not in ("exclusions", "metrics", "multiplicities", "rejections"):
             assert published[name], f"{name} has rows"
-    assert published["sample_synthetic"] == rows(live, "sample_synthetic(50, seed := 3)")
+    assert comparable(published["sample_synthetic"]) == rows(live, "sample_synthetic(50, seed := 3)")
 
 
 def test_every_value_can_be_filtered_by(filled: sa.Workspace, live):
@@ -246,7 +255,7 @@ def test_a_connection_of_ones_own_can_write_and_join(filled: sa.Workspace):
     connection = filled.connect()
     connection.execute("create table scores as select id, 1.5 as score from synthetic limit 3")
     assert connection.sql("select count(*) from synthetic_weighted join scores using (id)").fetchall() == [(3,)]
-    assert filled.sql("create table t (n int)").fetchall() == [("done",)]
+    assert filled.sql("create table t (n int)").fetchall() in ([], [("done",)])  # DuckDB 2 gives an empty result
 
 
 def test_a_ledger_of_a_run_under_way_is_seen(blank: Path):

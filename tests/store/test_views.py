@@ -86,7 +86,9 @@ def test_cluster_coverage(filled: sa.Workspace, weighted: pl.DataFrame, train: p
         np.testing.assert_allclose(sum(part["share"] for part in mix), 1, rtol=1e-9)
 
 
-def test_training_mix_gives_both_sides_the_same_total(filled: sa.Workspace, weighted: pl.DataFrame, train: pl.DataFrame):
+def test_training_mix_gives_both_sides_the_same_total(
+    filled: sa.Workspace, weighted: pl.DataFrame, train: pl.DataFrame
+):
     mix = filled.sql("from training_mix").pl()
     totals = dict(mix.group_by("origin").agg(pl.col("sample_weight").sum()).iter_rows())
     assert set(totals) == {"real", "synthetic"}
@@ -103,7 +105,9 @@ def test_call_costs(filled: sa.Workspace):
         mine = calls.filter(pl.col("step") == step)
         assert (row["calls"], row["complete"], row["failed"], row["refused"]) == (mine.height, mine.height, 0, 0)
         assert row["attempts"] == mine["attempts"].sum()
-        assert row["completion_tokens"] == (mine["completion_tokens"].sum() if mine["completion_tokens"].count() else None)
+        assert row["completion_tokens"] == (
+            mine["completion_tokens"].sum() if mine["completion_tokens"].count() else None
+        )
         assert row["cost_usd"] is None
     made = filled.sql("select count(*) from synthetic where call_id is not null").fetchall()[0][0]
     assert (costs["reason"]["accepted"], costs["generate"]["accepted"]) == (0, made)
