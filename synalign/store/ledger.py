@@ -7,9 +7,11 @@ before it counts. When a run closes its rows are copied to the Lance table `call
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -84,25 +86,39 @@ class Ledger:
 
     def state(self) -> list[Any]:
         """Return a value that changes whenever a call is written or forgotten: their number, and the last time."""
-        if not self.path.exists():
-            return [0, None]
-        with self._lock:
-            return list(self._open().execute("select count(*), max(finished_at) from calls").fetchone())
+        found = self._read("select count(*), max(finished_at) from calls", [])
+        return list(found[0]) if found else [0, None]
 
     def _select(self, choice: str, names: list[str]) -> pa.Table:
-        schema = TABLES["calls"].schema
-        if not self.path.exists():
-            return schema.empty_table()
-        statement = f"select {', '.join(_COLUMNS)} from calls {choice} order by call_id"
-        with self._lock:
-            try:
-                found = self._open().execute(statement, names).fetchall()
-            except sqlite3.Error as error:
-                raise StoreError(f"The ledger {self.path} cannot be read: {error}.") from error
+        found = self._read(f"select {', '.join(_COLUMNS)} from calls {choice} order by call_id", names)
         rows = [dict(zip(_COLUMNS, row, strict=True)) for row in found]
         for row in rows:
             row["finished_at"] = datetime.fromisoformat(row["finished_at"])
-        return pa.Table.from_pylist(rows, schema=schema)
+        return pa.Table.from_pylist(rows, schema=TABLES["calls"].schema)
+
+    def _read(self, statement: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Return the rows of a query; none if there is no ledger yet. A reader needs no right to write."""
+        if not self.path.exists():
+            return []
+        with self._lock:
+            try:
+                if self._connection is not None:
+                    return _fetch(self._connection, statement, values)
+                return self._read_only(statement, values)
+            except sqlite3.Error as error:
+                raise StoreError(f"The ledger {self.path} cannot be read: {error}.") from error
+
+    def _read_only(self, statement: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
+        address = f"{self.path.resolve().as_uri()}?mode=ro"
+        try:
+            with closing(sqlite3.connect(address, uri=True, timeout=30)) as connection:
+                return _fetch(connection, statement, values)
+        except sqlite3.OperationalError:
+            # In a folder that cannot be written SQLite cannot make its index of the log. No writer can be there either.
+            if os.access(self.path.parent, os.W_OK):
+                raise
+            with closing(sqlite3.connect(f"{address}&immutable=1", uri=True)) as connection:
+                return _fetch(connection, statement, values)
 
     def forget(self, call_ids: Sequence[str]) -> int:
         """Drop calls that are safe elsewhere, give the space back, and return how many there were.
@@ -140,3 +156,9 @@ class Ledger:
             connection.execute(_CREATE)
             self._connection = connection
         return self._connection
+
+
+def _fetch(connection: sqlite3.Connection, statement: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Return the rows of a query; none from a file whose making was killed before its table."""
+    made = connection.execute("select 1 from sqlite_master where name = 'calls'").fetchone()
+    return connection.execute(statement, values).fetchall() if made else []

@@ -125,3 +125,26 @@ def test_a_file_that_is_no_ledger(tmp_path: Path):
     for use in (lambda: ledger.put(call("a")), ledger.rows, lambda: ledger.forget(["a"])):
         with pytest.raises(StoreError, match=r"ledger\.sqlite"):
             use()
+
+
+def test_reading_opens_nothing_for_writing(tmp_path: Path):
+    """Neither the journal mode nor the table is touched: the file's bytes stay as they are."""
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    ledger.put({"call_id": "a", "status": "complete", "reply": "r"})
+    ledger.close()
+    before = ledger.path.read_bytes()
+    assert Ledger(ledger.path).rows()["call_id"].to_pylist() == ["a"]
+    assert Ledger(ledger.path).rows_but(["a"]).num_rows == 0
+    assert ledger.path.read_bytes() == before
+    nothing = Ledger(tmp_path / "none.sqlite")
+    assert nothing.rows().num_rows == 0
+    assert not nothing.path.exists()
+
+
+def test_a_file_whose_making_was_killed_is_an_empty_ledger(tmp_path: Path):
+    (tmp_path / "ledger.sqlite").touch()
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    assert ledger.rows().num_rows == 0
+    assert ledger.state() == [0, None]
+    ledger.put({"call_id": "a", "status": "complete"})
+    assert ledger.state()[0] == 1
