@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from synalign import config as configuration
 from synalign.config import CONFIG_NAME, Config, RunConfig
-from synalign.errors import SynAlignError, UsageError, WorkspaceBusyError, WorkspaceNotFoundError
+from synalign.errors import StoreError, SynAlignError, UsageError, WorkspaceBusyError, WorkspaceNotFoundError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -401,14 +401,16 @@ class Workspace:
         if self._writer == threading.get_ident():
             yield
             return
-        self.path.mkdir(parents=True, exist_ok=True)
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / _LOCK_NAME).acquire(timeout=0)
         except Timeout as error:
             raise WorkspaceBusyError(
                 f"Another process is writing to the workspace {self.path}. Wait for it to end, and try again. Reading "
                 "('synalign sql', 'synalign status') works meanwhile."
             ) from error
+        except OSError as error:
+            raise StoreError(f"The workspace {self.path} cannot be written: {error}. Nothing was changed.") from error
         try:
             with lock:
                 self._writer = threading.get_ident()

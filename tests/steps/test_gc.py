@@ -7,8 +7,10 @@ from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
+import pytest
 
 import synalign as sa
+from synalign.errors import StoreError
 from synalign.store.journal import Plan
 from synalign.store.schemas import TABLES, vectors_spec
 
@@ -70,3 +72,9 @@ def test_records_can_come_in_after_gc(filled: sa.Workspace, tmp_path: Path) -> N
     assert (
         workspace.align(features=256).counts["records"] == filled.sql("select count(*) from synthetic").fetchall()[0][0]
     )
+
+
+def test_a_workspace_that_cannot_be_written_is_a_typed_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreError, match="cannot be written"):
+        sa.open(tmp_path / "file" / "workspace").ingest(pl.DataFrame({"text": ["a lamp"]}))
