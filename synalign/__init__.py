@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from synalign.version import __version__
 
 if TYPE_CHECKING:
     from synalign.config import Config, RunConfig
@@ -35,7 +35,7 @@ _HOME = {
     "run": "synalign.workspace",
 }
 
-__all__ = ["Config", "Outcome", "RunConfig", "SynAlignError", "TrainingData", "Workspace", "open", "run"]
+__all__ = ["Config", "Outcome", "RunConfig", "SynAlignError", "TrainingData", "Workspace", "__version__", "open", "run"]
 
 
 def __getattr__(name: str) -> Any:
@@ -49,4 +49,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])
+    return sorted(__all__)

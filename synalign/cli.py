@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from synalign import __version__
 from synalign.errors import SynAlignError, UsageError
+from synalign.version import __version__
 
 if TYPE_CHECKING:
     from synalign.steps.context import Outcome

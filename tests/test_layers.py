@@ -13,18 +13,19 @@ ROOMS = ("numerics", "store", "llm")
 #: For each place, the places of this package that it may import. A place is a folder or a top-level module.
 ALLOWED = {
     "errors": set(),
+    "version": set(),
     "ids": {"errors"},
     "resources": {"errors"},
     "config": {"errors", "ids"},
     "numerics": {"errors", "ids", "numerics"},
-    "store": {"errors", "ids", "config", "resources", "store", "synalign"},
+    "store": {"errors", "ids", "config", "resources", "store", "version"},
     "llm": {"errors", "ids", "config", "resources", "llm"},
-    "steps": {"errors", "ids", "config", "resources", "steps", "synalign", *ROOMS},
+    "steps": {"errors", "ids", "config", "resources", "steps", "version", *ROOMS},
     "pipeline": {"errors", "config", "steps"},
     "workspace": {"errors", "config", "pipeline", "steps", "store", "workspace"},
     "terminal": {"errors", "steps"},
-    "cli": {"errors", "config", "terminal", "workspace", "steps", "synalign"},
-    "synalign": {"config", "errors", "steps", "workspace"},
+    "cli": {"errors", "config", "terminal", "workspace", "steps", "version"},
+    "synalign": {"config", "errors", "steps", "version", "workspace"},
 }
 
 #: Libraries that one module alone may import.

@@ -15,13 +15,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
 from synalign import ids
-from synalign.config import Llm
-from synalign.errors import ConfigError, ModelAuthError, ModelError, ModelUnavailableError, SynAlignError
+from synalign.errors import ModelAuthError, ModelError, ModelUnavailableError, SynAlignError
 
 #: Requests, as a multiple of the concurrency, that may find the model unavailable in a row before all is given up.
 GIVE_UP_FACTOR = 3
@@ -101,31 +99,6 @@ class ChatModel(Protocol):
 
     async def close(self) -> None:
         """Give back connections. The model answers nothing afterwards."""
-
-
-def open_model(settings: Llm, base_dir: Path) -> ChatModel:
-    """Return the model that `settings.model` names; paths of recordings are relative to `base_dir`.
-
-    Raises:
-        ConfigError: for an unknown builtin, or a recording that is missing or not valid.
-        ModelAuthError: if the endpoint needs a key and the environment holds none.
-    """
-    kind, _, rest = settings.model.partition("/")
-    if kind == "builtin":
-        from synalign.llm.ngram import NgramModel
-
-        if rest != "ngram":
-            raise ConfigError(f"llm.model is {settings.model!r}, and the only builtin model is 'builtin/ngram'.")
-        return NgramModel()
-    if kind == "replay":
-        from synalign.llm.replay import ReplayModel
-
-        if not rest:
-            raise ConfigError("llm.model is 'replay/' without a file; write 'replay/FILE', relative to the workspace.")
-        return ReplayModel(base_dir / rest)
-    from synalign.llm.client import OpenAIChat
-
-    return OpenAIChat(settings)
 
 
 def attempted(error: ErrorT, attempts: int) -> ErrorT:

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from synalign.config import Llm, Task
 from synalign.errors import ModelUnavailableError, NotReadyError
 from synalign.ids import child_seed
-from synalign.llm.chat import CallFailure, ChatReply, ChatRequest, open_model, run_calls
+from synalign.llm.chat import CallFailure, ChatReply, ChatRequest, run_calls
+from synalign.llm.models import open_model
 from synalign.llm.prompts import Prompt
 from synalign.llm.schemas import json_schema
 from synalign.steps.context import Context

@@ -8,8 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from synalign import __version__
 from synalign.errors import InputError, UsageError
+from synalign.version import __version__
 
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl"}
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from synalign import __version__, ids
+from synalign import ids
 from synalign.steps.context import Context
 from synalign.store import query
+from synalign.version import __version__
 
 
 def publish_if_stale(context: Context, path: Path) -> bool:

@@ -15,10 +15,10 @@ from typing import Any
 
 import pyarrow as pa
 
-import synalign
 from synalign import ids
 from synalign.store.lake import Lake, is_in, quote
 from synalign.store.schemas import TABLES
+from synalign.version import __version__
 
 _READ = ["run_id", "sequence", "step", "parameters", "seed", "inputs", "counts"]
 
@@ -143,7 +143,7 @@ class Journal:
             "seconds": clock.seconds,
             "started_at": clock.started_at,
             "finished_at": datetime.now(UTC),
-            "package_version": synalign.__version__,
+            "package_version": __version__,
         }
         self._lake.insert("runs", pa.Table.from_pylist([row], schema=TABLES["runs"].schema))
         return Run(

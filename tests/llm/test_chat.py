@@ -18,7 +18,8 @@ import pytest
 import synalign
 from synalign.config import Llm
 from synalign.errors import ConfigError, ModelRefusedError, ModelUnavailableError
-from synalign.llm.chat import CallFailure, ChatReply, ChatRequest, open_model, run_calls
+from synalign.llm.chat import CallFailure, ChatReply, ChatRequest, run_calls
+from synalign.llm.models import open_model
 from synalign.llm.client import OpenAIChat
 from synalign.llm.ngram import NgramModel
 from synalign.llm.replay import ReplayModel
@@ -190,7 +191,8 @@ INTERRUPTED = """
 import sys
 from pathlib import Path
 from synalign.config import Llm
-from synalign.llm.chat import ChatRequest, open_model, run_calls
+from synalign.llm.chat import ChatRequest, run_calls
+from synalign.llm.models import open_model
 
 def take(outcome):
     with open(sys.argv[2], "a") as file:
