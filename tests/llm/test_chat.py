@@ -19,8 +19,8 @@ import synalign
 from synalign.config import Llm
 from synalign.errors import ConfigError, ModelRefusedError, ModelUnavailableError
 from synalign.llm.chat import CallFailure, ChatReply, ChatRequest, run_calls
-from synalign.llm.models import open_model
 from synalign.llm.client import OpenAIChat
+from synalign.llm.models import open_model
 from synalign.llm.ngram import NgramModel
 from synalign.llm.replay import ReplayModel
 from tests.llm.server import Server, chat, error
