@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow.compute as pc
+from pydantic import BaseModel
 
 from synalign.config import Llm, Task
 from synalign.errors import ModelUnavailableError, NotReadyError
 from synalign.ids import child_seed
 from synalign.llm.chat import CallFailure, ChatReply, ChatRequest, run_calls
 from synalign.llm.models import open_model
+from synalign.llm.parsing import ParseFailure, parse
 from synalign.llm.prompts import Prompt
 from synalign.llm.schemas import json_schema
 from synalign.steps.context import Context
@@ -22,6 +24,8 @@ from synalign.store.journal import Plan, Run
 from synalign.store.lake import is_in, quote
 from synalign.store.ledger import COMPLETE, FAILED, REFUSED
 from synalign.store.schemas import REAL
+
+M = TypeVar("M", bound=BaseModel)
 
 #: What `generate` says of its embedded default.
 NGRAM_NOTE = (
@@ -155,8 +159,30 @@ def settled(context: Context, call_ids: Sequence[str]) -> dict[str, dict[str, An
     return {row["call_id"]: row for row in rows if row["status"] != FAILED}
 
 
+def read_answers(
+    run_id: str, jobs: Sequence[Job], calls: dict[str, dict[str, Any]], answer: type[M]
+) -> tuple[list[tuple[Job, M]], list[dict[str, Any]]]:
+    """Return what each job was answered, in order, and rows of `rejections` for what could not be read."""
+    answered: list[tuple[Job, M]] = []
+    refused: list[dict[str, Any]] = []
+    for job in jobs:
+        call = calls[job.request.call_id]
+        call_id = call["call_id"]
+        if call["reply"] is None:
+            refused.append(rejection(run_id, call_id, -1, call["status"], call["error"] or "", ""))
+            continue
+        found = parse(call["reply"], answer)
+        if isinstance(found, ParseFailure):
+            refused.append(rejection(run_id, call_id, -1, found.reason, found.detail, call["reply"]))
+            continue
+        for number, problem in enumerate(found.problems):
+            refused.append(rejection(run_id, call_id, -2 - number, problem.reason, problem.detail, ""))
+        answered.append((job, found.value))
+    return answered, refused
+
+
 def rejection(run_id: str, call_id: str, index: int, reason: str, detail: str, text: str) -> dict[str, Any]:
-    """Return a row of `rejections`; `index` -1 stands for a whole reply."""
+    """Return a row of `rejections`; `index` -1 stands for a whole reply, lower ones for parts that were not found."""
     return {
         "run_id": run_id,
         "call_id": call_id,

@@ -11,7 +11,6 @@ from synalign import ids
 from synalign.config import Task, override
 from synalign.errors import NotReadyError
 from synalign.llm.acceptance import accept, normalise
-from synalign.llm.parsing import ParseFailure, parse
 from synalign.llm.prompts import render, template_hash
 from synalign.llm.schemas import RecordBatch
 from synalign.steps.calls import (
@@ -21,6 +20,7 @@ from synalign.steps.calls import (
     current_selections,
     demonstrations,
     prompt_name,
+    read_answers,
     rejection,
     request_parameters,
     send,
@@ -116,22 +116,13 @@ def _read(
     limit: int,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Turn replies into rows of `synthetic` and `rejections`, in the order of the selections."""
-    kept, refused = [], []
-    for job in jobs:
-        call = calls[job.request.call_id]
-        call_id = call["call_id"]
-        if call["reply"] is None:
-            refused.append(rejection(run_id, call_id, -1, call["status"], call["error"] or "", ""))
-            continue
-        answer = parse(call["reply"], RecordBatch)
-        if isinstance(answer, ParseFailure):
-            refused.append(rejection(run_id, call_id, -1, answer.reason, answer.detail, call["reply"]))
-            continue
-        for number, problem in enumerate(answer.problems):
-            refused.append(rejection(run_id, call_id, -2 - number, problem.reason, problem.detail, ""))
+    kept: list[dict[str, Any]] = []
+    answered, refused = read_answers(run_id, jobs, calls, RecordBatch)
+    for job, answer in answered:
+        call_id = job.request.call_id
         label = labels[job.selection_id]
         accepted, refusals = accept(
-            [record.text for record in answer.value.records],
+            [record.text for record in answer.records],
             demonstrations=[str(item["text"]) for item in shown[job.selection_id]],
             seen=known,
             limit=limit,

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyarrow as pa
 
 from synalign import ids
 from synalign.config import override
-from synalign.llm.parsing import ParseFailure, parse
 from synalign.llm.prompts import render, template_hash
 from synalign.llm.schemas import AttributeSet
 from synalign.steps.calls import (
@@ -17,7 +14,7 @@ from synalign.steps.calls import (
     current_selections,
     demonstrations,
     prompt_name,
-    rejection,
+    read_answers,
     request_parameters,
     send,
 )
@@ -51,7 +48,17 @@ def reason(context: Context, *, model: str | None = None, base_url: str | None =
         jobs.append(Job(request, row["selection_id"], prompt.template_hash))
     calls = send(context, plan, settings, jobs)
     context.journal.sweep(("attributes", "rejections"))
-    kept, refused = _read(plan.run_id, jobs, calls)
+    answered, refused = read_answers(plan.run_id, jobs, calls, AttributeSet)
+    kept = [
+        {
+            "run_id": plan.run_id,
+            "id": ids.digest(["attributes/1", plan.run_id, job.selection_id]),
+            "selection_id": job.selection_id,
+            "call_id": job.request.call_id,
+            "attributes": [item.model_dump() for item in answer.attributes],
+        }
+        for job, answer in answered
+    ]
     context.lake.insert("attributes", pa.Table.from_pylist(kept, schema=TABLES["attributes"].schema))
     context.lake.insert("rejections", pa.Table.from_pylist(refused, schema=TABLES["rejections"].schema))
     notes = (
@@ -59,32 +66,3 @@ def reason(context: Context, *, model: str | None = None, base_url: str | None =
     )
     counts = {"selections": len(selections), "attributes": len(kept), "rejections": len(refused)}
     return finish(context, plan, clock, counts, notes, ("selections", "calls", "attributes"))
-
-
-def _read(
-    run_id: str, jobs: list[Job], calls: dict[str, dict[str, Any]]
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Turn replies into rows of `attributes` and `rejections`."""
-    kept, refused = [], []
-    for job in jobs:
-        call = calls[job.request.call_id]
-        call_id = call["call_id"]
-        if call["reply"] is None:
-            refused.append(rejection(run_id, call_id, -1, call["status"], call["error"] or "", ""))
-            continue
-        answer = parse(call["reply"], AttributeSet)
-        if isinstance(answer, ParseFailure):
-            refused.append(rejection(run_id, call_id, -1, answer.reason, answer.detail, call["reply"]))
-            continue
-        for number, problem in enumerate(answer.problems):
-            refused.append(rejection(run_id, call_id, -2 - number, problem.reason, problem.detail, ""))
-        kept.append(
-            {
-                "run_id": run_id,
-                "id": ids.digest(["attributes/1", run_id, job.selection_id]),
-                "selection_id": job.selection_id,
-                "call_id": call_id,
-                "attributes": [item.model_dump() for item in answer.value.attributes],
-            }
-        )
-    return kept, refused

@@ -109,16 +109,18 @@ class Ledger:
                 raise StoreError(f"The ledger {self.path} cannot be read: {error}.") from error
 
     def _read_only(self, statement: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
-        address = f"{self.path.resolve().as_uri()}?mode=ro"
-        try:
-            with closing(sqlite3.connect(address, uri=True, timeout=30)) as connection:
-                return _fetch(connection, statement, values)
-        except sqlite3.OperationalError:
-            # In a folder that cannot be written SQLite cannot make its index of the log. No writer can be there either.
-            if os.access(self.path.parent, os.W_OK):
-                raise
-            with closing(sqlite3.connect(f"{address}&immutable=1", uri=True)) as connection:
-                return _fetch(connection, statement, values)
+        # Opened for reading alone, SQLite leaves its log and index behind when it closes: only where it must be.
+        address = self.path.resolve().as_uri()
+        modes = ("mode=rw",) if os.access(self.path.parent, os.W_OK) else ("mode=ro", "mode=ro&immutable=1")
+        for mode in modes:
+            try:
+                with closing(sqlite3.connect(f"{address}?{mode}", uri=True, timeout=30)) as connection:
+                    return _fetch(connection, statement, values)
+            except sqlite3.OperationalError:
+                # Without a right to write there is no index of the log to be made, and no writer who needs one.
+                if mode == modes[-1]:
+                    raise
+        return []
 
     def forget(self, call_ids: Sequence[str]) -> int:
         """Drop calls that are safe elsewhere, give the space back, and return how many there were.

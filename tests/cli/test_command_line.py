@@ -242,7 +242,7 @@ def test_errors_are_json_on_stdout_when_json_is_asked_for(done: Path, tmp_path: 
         ("sql", str(done / "ws"), "select nothing"): (1, "SqlError"),
         ("status", str(tmp_path / "none")): (2, "WorkspaceNotFoundError"),
         ("ingest", str(tmp_path / "new"), str(done / "real.csv"), "--text", "body"): (2, "UsageError"),
-        ("run", str(tmp_path / "none.toml")): (2, "ConfigError"),
+        ("run", str(tmp_path / "none.toml")): (2, "UsageError"),
     }
     for arguments, (status, kind) in cases.items():
         outcome = cli(*arguments, "--json")

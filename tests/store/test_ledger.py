@@ -136,6 +136,7 @@ def test_reading_opens_nothing_for_writing(tmp_path: Path):
     assert Ledger(ledger.path).rows()["call_id"].to_pylist() == ["a"]
     assert Ledger(ledger.path).rows_but(["a"]).num_rows == 0
     assert ledger.path.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["ledger.sqlite"]
     nothing = Ledger(tmp_path / "none.sqlite")
     assert nothing.rows().num_rows == 0
     assert not nothing.path.exists()
