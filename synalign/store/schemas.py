@@ -87,10 +87,6 @@ TABLES: dict[str, TableSpec] = {
         mmd2_heldout_after=_F, mmd2_floor=_F, mmd2_test_before=_F, mmd2_test_after=_F, effective_size=_F,
         effective_share=_F, gap=_F, iterations=_I, converged=_B, dual=pa.list_(_F),
     ),
-    "metrics": _spec(
-        "run_id metric scope",
-        run_id=_S, metric=_S, scope=_S, value=_F, low=_F, high=_F, real_records=_I, synthetic_records=_I,
-    ),
     "runs": _spec(
         "run_id",
         run_id=_S, sequence=_I, step=_S, parameters=_S, seed=_I, round=_I, inputs=pa.list_(_S), table_versions=_S,

@@ -28,9 +28,11 @@ def lake_of(journal: Journal) -> Lake:
     return journal._lake
 
 
-def metrics(run_id: str, names: list[str]) -> pa.Table:
-    rows = [{"run_id": run_id, "metric": name, "scope": "*", "value": 1.0} for name in names]
-    return pa.Table.from_pylist(rows, schema=TABLES["metrics"].schema)
+def refusals(run_id: str, names: list[str]) -> pa.Table:
+    rows = [
+        {"run_id": run_id, "call_id": name, "index": 0, "reason": "copy", "detail": "", "text": ""} for name in names
+    ]
+    return pa.Table.from_pylist(rows, schema=TABLES["rejections"].schema)
 
 
 def test_a_run_id_is_pinned_and_depends_on_all_that_decides_the_result():
@@ -50,15 +52,15 @@ def test_a_run_id_is_pinned_and_depends_on_all_that_decides_the_result():
 
 
 def test_a_run_is_there_once_it_is_finished(journal: Journal):
-    lake_of(journal).insert("metrics", metrics(PLAN.run_id, ["x"]))
+    lake_of(journal).insert("rejections", refusals(PLAN.run_id, ["x"]))
     assert (journal.runs(), journal.get(PLAN.run_id), journal.current("cluster")) == ([], None, None)
-    done = journal.finish(PLAN, Clock(), {"clusters": 3}, ["a note"], ("metrics",))
+    done = journal.finish(PLAN, Clock(), {"clusters": 3}, ["a note"], ("rejections",))
     assert journal.get(PLAN.run_id) == done
     assert done.inputs == ["a", "b"]
     assert journal.runs("cluster") == [done]
     assert journal.runs("select") == []
     row = lake_of(journal).read("runs").to_pylist()[0]
-    assert row["table_versions"] == f'{{"metrics":{lake_of(journal).version("metrics")}}}'
+    assert row["table_versions"] == f'{{"rejections":{lake_of(journal).version("rejections")}}}'
     assert (row["package_version"], row["notes"]) == (sa.__version__, ["a note"])
     assert row["seconds"] >= 0
     assert row["started_at"] <= row["finished_at"]
@@ -73,19 +75,19 @@ def test_finishing_twice_adds_nothing(journal: Journal):
 def test_sweep_drops_the_rows_of_unfinished_runs_only(journal: Journal):
     lake = lake_of(journal)
     assert journal.sweep(OWNED_BY_RUN) == 0
-    lake.insert("metrics", metrics(PLAN.run_id, ["kept"]))
+    lake.insert("rejections", refusals(PLAN.run_id, ["kept"]))
     journal.finish(PLAN, Clock(), {})
-    lake.insert("metrics", metrics("killed", ["one", "two"]))
-    assert journal.sweep(["metrics", "weights"]) == 2
-    assert lake.read("metrics")["metric"].to_pylist() == ["kept"]
-    version = lake.version("metrics")
-    assert journal.sweep(["metrics"]) == 0
-    assert lake.version("metrics") == version
+    lake.insert("rejections", refusals("killed", ["one", "two"]))
+    assert journal.sweep(["rejections", "weights"]) == 2
+    assert lake.read("rejections")["call_id"].to_pylist() == ["kept"]
+    version = lake.version("rejections")
+    assert journal.sweep(["rejections"]) == 0
+    assert lake.version("rejections") == version
 
 
 def test_sweep_without_any_finished_run(journal: Journal):
-    lake_of(journal).insert("metrics", metrics("killed", ["one"]))
-    assert journal.sweep(["metrics"]) == 1
+    lake_of(journal).insert("rejections", refusals("killed", ["one"]))
+    assert journal.sweep(["rejections"]) == 1
 
 
 def test_calls_and_the_journal_itself_are_never_swept():
