@@ -1,14 +1,13 @@
 """The alignment of one stratum: weights fitted to all real records, and their distance to records not fitted on.
 
-Mean features are all that a distance needs, so they are kept, and strata are put together by adding them up: with
-shares s_l of the strata, the mean feature of the whole is sum_l s_l m_l.
+Mean features are all that a distance needs, so they are kept, and weighted strata are put together by adding them up:
+with shares s_l of the strata, the mean feature of the whole is sum_l s_l m_l.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,6 +18,42 @@ from synalign.numerics.mmd import mmd2_features
 
 #: Real records of a stratum below which there are no halves to fit and measure on.
 MIN_HALVES = 8
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The records of one stratum, or of all.
+
+    real: float [n, d], n >= 1, fitted to. real_weights: float [n], multiplicities. in_first_half: bool [n], which of
+    them the half fit sees. synthetic: float [m, d], m >= 1. prior: float [m], not negative. test: float [t, d], t >= 0,
+    seen by no fit. test_weights: float [t].
+    """
+
+    real: np.ndarray
+    real_weights: np.ndarray
+    in_first_half: np.ndarray
+    synthetic: np.ndarray
+    prior: np.ndarray
+    test: np.ndarray
+    test_weights: np.ndarray
+
+    @property
+    def has_halves(self) -> bool:
+        """Whether there are records enough, in both halves, to fit to one and measure on the other."""
+        return len(self.real) >= MIN_HALVES and bool(self.in_first_half.any() and not self.in_first_half.all())
+
+    def means(self, features: RandomFeatures) -> dict[str, np.ndarray | None]:
+        """Return the means that no fit decides: real, raw, first, second and test."""
+        return {
+            "real": features.mean(self.real, self.real_weights),
+            "raw": features.mean(self.synthetic, self.prior),
+            "first": self._half(features, self.in_first_half) if self.has_halves else None,
+            "second": self._half(features, ~self.in_first_half) if self.has_halves else None,
+            "test": features.mean(self.test, self.test_weights) if len(self.test) else None,
+        }
+
+    def _half(self, features: RandomFeatures, rows: np.ndarray) -> np.ndarray:
+        return features.mean(self.real[rows], self.real_weights[rows])
 
 
 @dataclass(frozen=True)
@@ -60,72 +95,52 @@ class Fit:
     means: Means
 
 
-def align_stratum(
-    features: RandomFeatures,
-    real: np.ndarray,
-    real_weights: np.ndarray,
-    in_first_half: np.ndarray,
-    synthetic: np.ndarray,
-    prior: np.ndarray,
-    eps: float,
-    test: np.ndarray | None = None,
-    test_weights: np.ndarray | None = None,
-    device: str = "cpu",
-) -> Fit:
+def align_stratum(features: RandomFeatures, samples: Samples, eps: float) -> Fit:
     """Fit the weights of one stratum to all its real records, and once more to half of them for an honest distance.
 
-    Args:
-        features: the feature map, D features.
-        real: float [n, d], n >= 1. real_weights: float [n], multiplicities.
-        in_first_half: bool [n]; which records the second fit sees. Ignored below MIN_HALVES records.
-        synthetic: float [m, d], m >= 1. prior: float [m], not negative.
-        eps: strength of the dual.
-        test: float [t, d] or None, records that no part of the fit has seen. test_weights: float [t].
+    The half fit starts anew: begun at the full fit it could stop there, and that has seen the other half.
 
     Raises:
         NumericsError: if an array does not fit, is not finite, or has no rows.
     """
-    mean = features.mean(real, real_weights)
-    solution = solve_dual(synthetic, features, mean, prior, eps, device=device)
-    first = second = half_weighted = None
-    if len(real) >= MIN_HALVES and in_first_half.any() and not in_first_half.all():
-        first = features.mean(real[in_first_half], real_weights[in_first_half])
-        second = features.mean(real[~in_first_half], real_weights[~in_first_half])
-        half = solve_dual(synthetic, features, first, prior, eps, start=solution.dual, device=device)
-        half_weighted = features.mean(synthetic, half.weights)
-    tested = features.mean(test, test_weights) if test is not None and len(test) else None
-    means = Means(
-        real=mean,
-        raw=features.mean(synthetic, prior),
-        weighted=features.mean(synthetic, solution.weights),
-        first=first,
-        second=second,
-        half_weighted=half_weighted,
-        test=tested,
-    )
-    return Fit(solution, means)
+    known = samples.means(features)
+    solution = solve_dual(samples.synthetic, features, known["real"], samples.prior, eps)
+    half_weighted = None
+    if known["first"] is not None:
+        half = solve_dual(samples.synthetic, features, known["first"], samples.prior, eps)
+        half_weighted = features.mean(samples.synthetic, half.weights)
+    weighted = features.mean(samples.synthetic, solution.weights)
+    return Fit(solution, Means(**known, weighted=weighted, half_weighted=half_weighted))  # type: ignore[arg-type]
 
 
-def mixture(means: Sequence[Means], real_shares: np.ndarray, raw_shares: np.ndarray, test_shares: np.ndarray) -> Means:
-    """Return the means of the strata taken together.
+def align_whole(features: RandomFeatures, samples: Samples, fits: Sequence[Fit], shares: np.ndarray) -> Means:
+    """Return the means of all records together, for strata that were fitted one by one.
 
-    Weighted synthetic records have the real shares [L], unweighted ones the shares in which they came [L], and test
-    records their own [L]. A mean that one stratum lacks, the whole lacks.
+    Real, test and unweighted synthetic records are all that there are, also those of strata that could not be fitted;
+    weighted ones are the strata in their shares. A stratum too small for halves goes into `half_weighted` unweighted:
+    nothing in that mean has seen the second half.
+
+    Args:
+        features: the feature map of the fits.
+        samples: all records.
+        fits: of L strata. shares: float [L], the share of each in the weights, sum 1.
 
     Raises:
-        NumericsError: if the numbers of strata and shares differ.
+        NumericsError: if the numbers of strata and shares differ, or an array does not fit.
     """
-    if not len(means) == len(real_shares) == len(raw_shares) == len(test_shares):
-        raise NumericsError(f"{len(means)} strata need as many shares; given: {len(real_shares)}, {len(raw_shares)}.")
-    by_name = {"raw": raw_shares, "test": test_shares}
-    combined: dict[str, Any] = {}
-    for field in fields(Means):
-        parts = [getattr(item, field.name) for item in means]
-        shares = by_name.get(field.name, real_shares)
-        wanted = [(part, share) for part, share in zip(parts, shares, strict=True) if share > 0]
-        complete = wanted and all(part is not None for part, _ in wanted)
-        combined[field.name] = sum(share * part for part, share in wanted) if complete else None
-    return Means(**combined)
+    if len(fits) != len(shares):
+        raise NumericsError(f"{len(fits)} strata need as many shares; given: {len(shares)}.")
+    parts = [fit.means for fit in fits]
+    halved = [part.raw if part.half_weighted is None else part.half_weighted for part in parts]
+    weighted = np.tensordot(shares, [part.weighted for part in parts], axes=1)
+    half_weighted = np.tensordot(shares, halved, axes=1) if samples.has_halves else None
+    known = samples.means(features)
+    return Means(**known, weighted=weighted, half_weighted=half_weighted)  # type: ignore[arg-type]
+
+
+def effective_size(weights: np.ndarray) -> float:
+    """Return the effective sample size 1 / sum(w^2) of weights [m] that sum to 1, in records, from 1 to m."""
+    return float(1.0 / (weights @ weights))
 
 
 def distances(means: Means) -> Distances:

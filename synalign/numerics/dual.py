@@ -62,6 +62,11 @@ class DualSolution:
     converged: bool
     effective_size: float
 
+    @property
+    def relative_gap(self) -> float:
+        """The gap over the objective: how far, at most, the objective is from the best one, as a share of it."""
+        return self.gap / max(self.objective, ABSOLUTE_GAP)
+
 
 def solve_dual(
     vectors: Any,

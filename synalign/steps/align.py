@@ -12,10 +12,18 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from synalign.config import Align, override
+from synalign.config import override
 from synalign.errors import NotReadyError, UsageError
 from synalign.ids import child_seed
-from synalign.numerics.alignment import Distances, Fit, align_stratum, distances, mixture
+from synalign.numerics.alignment import (
+    Distances,
+    Fit,
+    Samples,
+    align_stratum,
+    align_whole,
+    distances,
+    effective_size,
+)
 from synalign.numerics.features import RandomFeatures
 from synalign.numerics.kernels import median_distance
 from synalign.steps import embed as embedding
@@ -99,15 +107,21 @@ def align(
     seed = child_seed(context.config.seed, "align")
     bandwidth = median_distance(sides["real"].matrix, seed)
     drawn = RandomFeatures.draw(sides["real"].matrix.shape[1], settings.features, bandwidth, seed)
-    fits = []
-    for number, label in enumerate(strata):
-        context.progress("aligning", number, len(strata))
-        fits.append(_fit(drawn, sides, label, settings.strength))
-    context.progress("aligning", len(strata), len(strata))
-    shares = _Shares.of(sides, strata)
-    weights, rows = _rows(plan.run_id, settings, chosen.name, drawn, sides, strata, fits, shares)
-    context.lake.insert("weights", weights)
-    context.lake.insert("alignments", pa.Table.from_pylist(rows, schema=TABLES["alignments"].schema))
+    common = {
+        "run_id": plan.run_id,
+        "weight_set": settings.weight_set,
+        "embedder": chosen.name,
+        "kernel": "rbf",
+        "bandwidth": drawn.bandwidth,
+        "features": drawn.size,
+        "seed": drawn.seed,
+        "strength": settings.strength,
+    }
+    weighted, rows = _fit_all(context, drawn, sides, strata, settings.strength)
+    context.lake.insert("weights", _weight_rows(plan.run_id, settings.weight_set, weighted))
+    context.lake.insert(
+        "alignments", pa.Table.from_pylist([common | row for row in rows], schema=TABLES["alignments"].schema)
+    )
     whole = rows[-1]
     counts = {
         "records": synthetic.height,
@@ -157,109 +171,91 @@ def _test_side(context: Context, embedder: str) -> _Side:
     return _Side(test, vectors(context, embedder, REAL, test["id"]))
 
 
-def _fit(drawn: RandomFeatures, sides: dict[str, _Side], label: str | None, strength: float) -> Fit:
-    real, synthetic, test = (sides[name].stratum(label) for name in ("real", "synthetic", "test"))
-    halves = np.array([sha256(f"half/1:{name}".encode()).digest()[0] < 128 for name in real.frame["id"]], dtype=bool)
-    return align_stratum(
-        drawn,
-        real.matrix,
-        real.multiplicity,
-        halves,
-        synthetic.matrix,
-        synthetic.multiplicity,
-        strength,
-        test.matrix,
-        test.multiplicity,
-    )
-
-
-@dataclass(frozen=True)
-class _Shares:
-    """The share of each stratum, float64 [L], by multiplicity."""
-
-    real: np.ndarray
-    synthetic: np.ndarray
-    test: np.ndarray
-
-    @classmethod
-    def of(cls, sides: dict[str, _Side], strata: Sequence[str | None]) -> _Shares:
-        totals = {
-            name: np.array([side.stratum(label).multiplicity.sum() for label in strata]) for name, side in sides.items()
-        }
-        return cls(*(total / max(total.sum(), 1.0) for total in totals.values()))
-
-
-def _rows(
-    run_id: str,
-    settings: Align,
-    embedder: str,
+def _fit_all(
+    context: Context,
     drawn: RandomFeatures,
     sides: dict[str, _Side],
     strata: Sequence[str | None],
-    fits: Sequence[Fit],
-    shares: _Shares,
-) -> tuple[pa.Table, list[dict[str, Any]]]:
-    """Return the rows of `weights`, and those of `alignments`: one for each stratum, then one for all."""
-    common = {
-        "run_id": run_id,
-        "weight_set": settings.weight_set,
-        "embedder": embedder,
-        "kernel": "rbf",
-        "bandwidth": drawn.bandwidth,
-        "features": drawn.size,
-        "seed": drawn.seed,
-        "strength": settings.strength,
-    }
+    strength: float,
+) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
+    """Return id, label and weight of each record, and the rows of `alignments`: each stratum, then all together."""
+    real, synthetic = sides["real"], sides["synthetic"]
+    shares = _shares(real.frame, strata)
+    fits: list[Fit] = []
     parts: list[pl.DataFrame] = []
     rows: list[dict[str, Any]] = []
-    for label, fit, share in zip(strata, fits, shares.real, strict=True):
-        frame = sides["synthetic"].stratum(label).frame
-        parts.append(frame.select("id", "label").with_columns(pl.Series("weight", float(share) * fit.solution.weights)))
-        solution = fit.solution
+    for number, (label, share) in enumerate(zip(strata, shares.tolist(), strict=True)):
+        context.progress("aligning", number, len(strata))
+        inside = {name: side.stratum(label) for name, side in sides.items()}
+        fit = align_stratum(drawn, _samples(**inside), strength)
+        frame = inside["synthetic"].frame
+        parts.append(frame.select("id", "label").with_columns(pl.Series("weight", fit.solution.weights) * share))
+        fits.append(fit)
         rows.append(
-            common
-            | _distance_columns(distances(fit.means))
+            _distance_columns(distances(fit.means))
             | {
                 "stratum": "(none)" if label is None else label,
-                "real_records": sides["real"].stratum(label).frame.height,
+                "real_records": inside["real"].frame.height,
                 "synthetic_records": frame.height,
-                "share": float(share),
-                "effective_size": solution.effective_size,
-                "effective_share": solution.effective_size / frame.height,
-                "gap": solution.gap / max(solution.objective, 1e-12),
-                "iterations": solution.iterations,
-                "converged": solution.converged,
-                "dual": solution.dual.tolist(),
+                "share": share,
+                "effective_size": fit.solution.effective_size,
+                "effective_share": fit.solution.effective_size / frame.height,
+                "gap": fit.solution.relative_gap,
+                "iterations": fit.solution.iterations,
+                "converged": fit.solution.converged,
+                "dual": fit.solution.dual.tolist(),
             }
         )
+    context.progress("aligning", len(strata), len(strata))
     weighted = pl.concat(parts).sort("id")
-    if strata != [ALL]:
-        whole = mixture([fit.means for fit in fits], shares.real, shares.synthetic, shares.test)
-        effective = 1.0 / float((weighted["weight"] ** 2).sum())
+    if list(strata) != [ALL]:
+        whole = align_whole(drawn, _samples(**sides), fits, shares)
+        size = effective_size(weighted["weight"].to_numpy())
         rows.append(
-            common
-            | _distance_columns(distances(whole))
+            _distance_columns(distances(whole))
             | {
                 "stratum": ALL,
-                "real_records": sides["real"].frame.height,
-                "synthetic_records": weighted.height,
+                "real_records": real.frame.height,
+                "synthetic_records": synthetic.frame.height,
                 "share": 1.0,
-                "effective_size": effective,
-                "effective_share": effective / weighted.height,
+                "effective_size": size,
+                "effective_share": size / synthetic.frame.height,
                 "gap": max(row["gap"] for row in rows),
                 "iterations": sum(row["iterations"] for row in rows),
                 "converged": all(row["converged"] for row in rows),
                 "dual": None,
             }
         )
-    columns = {
-        "run_id": pa.array([run_id] * weighted.height, pa.string()),
-        "id": weighted["id"].to_arrow().cast(pa.string()),
-        "weight_set": pa.array([settings.weight_set] * weighted.height, pa.string()),
-        "label": weighted["label"].to_arrow().cast(pa.string()),
-        "weight": weighted["weight"].to_arrow(),
-    }
-    return pa.table(columns, schema=TABLES["weights"].schema), rows
+    return weighted, rows
+
+
+def _shares(real: pl.DataFrame, strata: Sequence[str | None]) -> np.ndarray:
+    """Return the share of each stratum among the real records of all of them, by multiplicity, float64 [L]."""
+    if list(strata) == [ALL]:
+        return np.ones(1)
+    order = pl.DataFrame({"label": strata}, schema={"label": pl.String})
+    counts = real.group_by("label").agg(pl.col("multiplicity").sum())
+    found = order.join(counts, on="label", how="left", nulls_equal=True, maintain_order="left")
+    return found.select(pl.col("multiplicity") / pl.col("multiplicity").sum()).to_series().to_numpy()
+
+
+def _samples(real: _Side, synthetic: _Side, test: _Side) -> Samples:
+    """Return the arrays of three sides. A real record is in the first half by the hash of its id, in every run."""
+    halves = np.array([sha256(f"half/1:{name}".encode()).digest()[0] < 128 for name in real.frame["id"]], dtype=bool)
+    return Samples(
+        real.matrix,
+        real.multiplicity,
+        halves,
+        synthetic.matrix,
+        synthetic.multiplicity,
+        test.matrix,
+        test.multiplicity,
+    )
+
+
+def _weight_rows(run_id: str, weight_set: str, weighted: pl.DataFrame) -> pa.Table:
+    named = weighted.with_columns(pl.lit(run_id).alias("run_id"), pl.lit(weight_set).alias("weight_set"))
+    return named.select(TABLES["weights"].schema.names).to_arrow()
 
 
 def _distance_columns(found: Distances) -> dict[str, float | None]:
