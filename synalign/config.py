@@ -47,7 +47,10 @@ class Embed(Section):
         "OpenAI-compatible embeddings endpoint.",
     )
     dimensions: int | None = Field(
-        None, ge=2, le=4096, description="Vector length; unset: 256 for builtin/lsa, the model's own otherwise."
+        None,
+        ge=2,
+        le=4096,
+        description="Vector length; unset: 256 for builtin/lsa, else the model's own. Not for sentence-transformers.",
     )
     base_url: str | None = Field(None, description="Address of the embeddings endpoint, for 'openai/...'.")
     api_key_env: str = Field("OPENAI_API_KEY", description="Environment variable that holds the key.")
@@ -121,7 +124,7 @@ class Align(Section):
     """How sampling weights are learned."""
 
     strength: float = Field(
-        1e-3, gt=0, allow_inf_nan=False, description="eps of the dual: smaller pulls harder towards the real text."
+        1e-3, gt=0, allow_inf_nan=False, description="eps of the dual: a smaller value pulls harder."
     )
     features: int = Field(1024, ge=2, le=65536, multiple_of=2, description="Random Fourier features.")
     by_label: bool | None = Field(None, description="Match each label by itself; unset: when labels exist.")

@@ -113,7 +113,8 @@ def show_error(error: SynAlignError, as_json: bool) -> None:
         kind = type(error).__name__
         print_json({"error": {"type": kind, "message": str(error), "retryable": error.retryable}})
         return
-    Console(stderr=True, highlight=False).print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+    said = "\n".join([str(error), *getattr(error, "__notes__", ())])
+    Console(stderr=True, highlight=False).print(Text.assemble(("error: ", "bold red"), said), soft_wrap=True)
 
 
 def say(message: str) -> None:

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,10 +52,11 @@ def run(
     The file's settings become those of the workspace. `report` is told of each outcome as its step ends.
 
     Raises:
-        ConfigError: if the file is missing or not valid. Nothing is done then.
+        UsageError: if there is no such file. Nothing is done then.
+        ConfigError: if it is not valid. Nothing is done then.
         SynAlignError: if a step fails. What the steps before it wrote stays, and the next run goes on there.
     """
-    file = Path(path)
+    file = Path(path).expanduser()
     if (file / CONFIG_NAME).is_file():
         workspace = open(file, create=False, progress=progress)
         plan = RunConfig(workspace=file, **dict(workspace.config))
@@ -64,7 +66,7 @@ def run(
         )
     else:
         plan = configuration.load(RunConfig, file)
-        workspace = open(file.parent / plan.workspace, progress=progress)
+        workspace = open(file.parent / plan.workspace.expanduser(), progress=progress)
     return workspace.run(plan, base=file.parent, report=report)
 
 
@@ -79,7 +81,8 @@ class Workspace:
         from synalign.store.lake import Lake
         from synalign.store.ledger import Ledger
 
-        self.path = path
+        # Absolute, since a process may change its folder, and without ~, which libraries below would read differently.
+        self.path = path = Path(os.path.abspath(path.expanduser()))
         if path.is_file():
             raise WorkspaceNotFoundError(f"{path} is a file. A workspace is a folder; give its path.")
         there = (path / CONFIG_NAME).is_file() or (path / "lance").is_dir()
@@ -374,7 +377,8 @@ class Workspace:
         with self._writing():
             with closing(self.connect()) as connection:
                 found = matching(connection, where, excluded=not excluded)
-            return exclude(self._context(), found, reason or where, excluded=excluded)
+            outcome = exclude(self._context(), found, reason or where, excluded=excluded)
+        return outcome if excluded else replace(outcome, step="include")
 
     def _context(self) -> Context:
         from synalign.steps.context import Context, quiet
@@ -418,9 +422,12 @@ class Workspace:
                     self._write_config(self.config)
                 try:
                     yield
-                except SynAlignError:
-                    # What was done before a step failed is there to be queried.
-                    publish_if_stale(self._context(), self.path / CATALOG_NAME)
+                except SynAlignError as failure:
+                    # What was done before a step failed is there to be queried; that is not to hide why it failed.
+                    try:
+                        publish_if_stale(self._context(), self.path / CATALOG_NAME)
+                    except SynAlignError as error:
+                        failure.add_note(f"The catalog could not be published either: {error}")
                     raise
                 publish_if_stale(self._context(), self.path / CATALOG_NAME)
         finally:

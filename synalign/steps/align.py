@@ -31,6 +31,7 @@ from synalign.steps.cluster import assign_new
 from synalign.steps.context import Context, Outcome, finish, reuse
 from synalign.steps.reading import record_runs, records, require_real, vectors
 from synalign.store.journal import Clock, Plan
+from synalign.store.lake import is_in
 from synalign.store.schemas import ORIGINS, REAL, SYNTHETIC, TABLES
 
 #: The stratum that stands for all records together.
@@ -79,13 +80,23 @@ def align(
     real = require_real(context)
     synthetic = records(context, SYNTHETIC, split="train")
     if not synthetic.height:
+        if records(context, SYNTHETIC, with_excluded=True).height:
+            raise NotReadyError(
+                "All synthetic records are excluded, or none is in the train split. Take some back: ws.include('true') "
+                "('synalign include DIR true')."
+            )
         raise NotReadyError(
             "There are no synthetic records to weight. Generate some (ws.select(), ws.reason(), ws.generate()), or "
             "ingest text that another generator wrote: ws.ingest('file.jsonl', synthetic=True)."
         )
-    labelled = real["label"].null_count() < real.height and synthetic["label"].null_count() < synthetic.height
-    match_labels = labelled if settings.by_label is None else settings.by_label
+    has_labels = [frame["label"].null_count() < frame.height for frame in (real, synthetic)]
+    match_labels = all(has_labels) if settings.by_label is None else settings.by_label
     strata, notes = _strata(real, synthetic) if match_labels else ([ALL], [])
+    if settings.by_label is None and any(has_labels) and not all(has_labels):
+        bare = SYNTHETIC if has_labels[0] else REAL
+        notes.append(
+            f"the {bare} records have no labels, so labels are not matched; ingest them with label=... (--label)"
+        )
     clusters = context.journal.current("cluster")
     if clusters is not None:
         assign_new(context, clusters)
@@ -134,7 +145,7 @@ def align(
         "mmd2_floor": whole["mmd2_floor"],
         "effective_share": whole["effective_share"],
     }
-    notes += _warnings(rows)
+    notes += _warnings(rows) + _embedded_model_note(context, weighted)
     return finish(context, plan, clock, counts, notes, ("real", "synthetic", "weights", "alignments"))
 
 
@@ -276,17 +287,34 @@ def _warnings(rows: Sequence[dict[str, Any]]) -> list[str]:
     if low:
         notes.append(
             f"the effective sample size is below {LOW_OVERLAP:.0%} of the records for {', '.join(low)}: the two sets "
-            "hardly overlap. Generate more where cluster_coverage shows real records and little weight, or raise "
-            "strength"
+            "hardly overlap. Generate more where cluster_coverage shows real records and little weight, or give a "
+            "larger strength, which pulls less"
         )
     slow = [row["stratum"] for row in rows if not row["converged"]]
     if slow:
-        notes.append(f"the weights for {', '.join(slow)} are not fully converged; their relative gap is in alignments")
+        notes.append(
+            f"the weights for {', '.join(slow)} are not fully converged (their relative gap is in alignments): give a "
+            "larger strength"
+        )
     whole = rows[-1]
     before, after = whole["mmd2_heldout_before"], whole["mmd2_heldout_after"]
     if before is not None and after is not None and after > before:
         notes.append(
-            f"weighting moved away from held-out real records (MMD^2 {before:.3g} before, {after:.3g} after): raise "
-            "strength, or bring more real records"
+            f"weighting moved away from held-out real records (MMD^2 {before:.3g} before, {after:.3g} after): give "
+            "a larger strength, which pulls less, or bring more real records"
         )
     return notes
+
+
+def _embedded_model_note(context: Context, weighted: pl.DataFrame) -> list[str]:
+    """Say how much of the weight text of the embedded model has, which recombines real text and so matches it well."""
+    calls = context.lake.read("calls", ["call_id"], "model = 'builtin/ngram'")["call_id"].to_pylist()
+    written = context.lake.read(SYNTHETIC, ["id"], is_in("call_id", calls))["id"].to_pylist()
+    ours = weighted.filter(pl.col("id").is_in(written))
+    if not ours.height:
+        return []
+    return [
+        f"{ours.height} of {weighted.height} records, with {ours['weight'].sum():.0%} of the weight, are text of "
+        'builtin/ngram, which is not for training. To take them out: synalign exclude DIR "call_id in (select call_id '
+        "from calls where model = 'builtin/ngram')\""
+    ]

@@ -33,19 +33,20 @@ _BLOCK, _BLOCK_OF_ENDPOINT = 32768, 2048
 class Embedder:
     """One version of an encoder.
 
-    name: of its table of vectors. run_id: of the run that made it. settings: what decides the vectors, as the
-    configuration had it. fitted_on: the sides whose text it was fitted to; none for a fixed model.
+    name: of its table of vectors. run_id: of the run that made it. settings, seed: what decides the
+    vectors, as the configuration had it. fitted_on: the sides whose text it was fitted to; none for a fixed model.
     """
 
     name: str
     run_id: str
     settings: Embed
+    seed: int
     fitted_on: tuple[str, ...]
 
     @property
     def kind(self) -> dict[str, object]:
-        """The parameters that all versions of this encoder share."""
-        return _parameters(self.settings)
+        """What all versions of this encoder share: its parameters and, where it is fitted, the seed."""
+        return _kind(self.settings, self.seed)
 
 
 def embed(
@@ -121,19 +122,22 @@ def embedders(context: Context) -> list[Embedder]:
     for run in context.journal.runs("embedder"):
         row, given = rows[run.run_id], {name: value for name, value in run.parameters.items() if value is not None}
         settings = override(context.config.embed.model_copy(update={"base_url": None, "dimensions": None}), given)
-        found.append(Embedder(row["name"], run.run_id, settings, tuple(row["fitted_on"])))
+        found.append(Embedder(row["name"], run.run_id, settings, run.seed, tuple(row["fitted_on"])))
     return found
 
 
 def current(context: Context) -> Embedder | None:
-    """Return the embedder that steps use by default, or None if there is none yet."""
+    """Return the embedder that steps use by default, or None if there is none yet of the configured seed."""
     run = context.journal.current("embedder")
-    return next((embedder for embedder in embedders(context) if run and embedder.run_id == run.run_id), None)
+    found = next((embedder for embedder in embedders(context) if run and embedder.run_id == run.run_id), None)
+    if found and is_fitted(found.settings) and found.seed != context.config.seed:
+        return find(context, found.settings)  # another seed means another fit
+    return found
 
 
 def find(context: Context, settings: Embed) -> Embedder | None:
     """Return the newest embedder that these settings describe, or None."""
-    wanted = _parameters(settings)
+    wanted = _kind(settings, context.config.seed)
     return next((embedder for embedder in reversed(embedders(context)) if embedder.kind == wanted), None)
 
 
@@ -141,6 +145,8 @@ def fit(context: Context, settings: Embed) -> Embedder:
     """Make a new embedder version from the training text there is; one made of the same text before is returned."""
     clock = Clock()
     sources: list[Run] = []
+    if settings.model.startswith("sentence-transformers/") and settings.dimensions is not None:
+        raise UsageError(f"{settings.model} has a vector length of its own; leave embed.dimensions (--dimensions) out.")
     if is_fitted(settings):
         sources = [run for origin in ORIGINS for run in record_runs(context, origin)]
     plan = Plan("embedder", _parameters(settings), [run.run_id for run in sources], context.config.seed)
@@ -151,7 +157,7 @@ def fit(context: Context, settings: Embed) -> Embedder:
     context.journal.sweep(("embedders",))
     fitted_on: list[str] = []
     texts: list[str] = []
-    state, dimensions = b"", settings.dimensions or 0
+    state, dimensions = b"", settings.dimensions
     if is_fitted(settings):
         from synalign.numerics.lsa import fit_lsa
 
@@ -173,19 +179,37 @@ def fit(context: Context, settings: Embed) -> Embedder:
     }
     context.lake.insert("embedders", pa.Table.from_pylist([row], schema=TABLES["embedders"].schema))
     finish(context, plan, clock, {"embedder": name, "texts": len(texts), "dimensions": dimensions})
-    return Embedder(name, plan.run_id, settings, tuple(fitted_on))
+    return Embedder(name, plan.run_id, settings, context.config.seed, tuple(fitted_on))
+
+
+def require_complete(context: Context, embedder: Embedder) -> None:
+    """Check that all records are embedded.
+
+    Raises:
+        NotReadyError: if some came in since.
+    """
+    if any(not done for *_, done in _work(context, embedder)):
+        raise NotReadyError(
+            f"Records came in that the embedder {embedder.name!r} has not seen. Run ws.embed() ('synalign embed DIR')."
+        )
+
+
+def _work(context: Context, embedder: Embedder) -> list[tuple[str, Run, Plan, bool]]:
+    """Return for each ingest or generation its side, its run, the run that embeds it, and whether that is finished."""
+    finished = {run.run_id for run in context.journal.runs("embed")}
+    work = []
+    for origin in ORIGINS:
+        for source in record_runs(context, origin):
+            plan = Plan("embed", {"embedder": embedder.name, "origin": origin}, [embedder.run_id, source.run_id])
+            work.append((origin, source, plan, plan.run_id in finished))
+    return work
 
 
 def apply(context: Context, embedder: Embedder) -> Outcome:
     """Embed the records of each ingest or generation that this embedder has not seen."""
     clock = Clock()
-    work = [
-        (origin, source, Plan("embed", {"embedder": embedder.name, "origin": origin}, [embedder.run_id, source.run_id]))
-        for origin in ORIGINS
-        for source in record_runs(context, origin)
-    ]
-    finished = {run.run_id for run in context.journal.runs("embed")}
-    missing = [item for item in work if item[2].run_id not in finished]
+    work = _work(context, embedder)
+    missing = [item for item in work if not item[3]]
     count = 0
     if not missing:
         if not work:
@@ -194,7 +218,7 @@ def apply(context: Context, embedder: Embedder) -> Outcome:
         assert last is not None
         return Outcome("embed", last.run_id, True, {"embedder": embedder.name, "records": 0})
     encode = encoder(context, embedder)
-    for origin, source, plan in missing:
+    for origin, source, plan, _ in missing:
         count += _embed_source(context, embedder, encode, origin, source, plan)
     seconds = clock.seconds
     notes = (f"{count / max(seconds, 1e-9):,.0f} texts a second",) if count else ()
@@ -261,6 +285,11 @@ def _store(context: Context, name: str, origin: str, run_id: str, ids: pl.Series
         "vector": pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1]),
     }
     context.lake.insert(name, pa.table(columns, schema=spec.schema), spec)
+
+
+def _kind(settings: Embed, seed: int) -> dict[str, object]:
+    """Return what names an encoder, whatever text its versions were fitted to."""
+    return _parameters(settings) | ({"seed": seed} if is_fitted(settings) else {})
 
 
 def _parameters(settings: Embed) -> dict[str, object]:

@@ -14,6 +14,9 @@ from synalign.store.journal import Run
 from synalign.store.lake import is_in, quote
 from synalign.store.schemas import REAL, SYNTHETIC, vectors_table
 
+#: Up to so many records are looked up by their ids; for more, a whole side is read.
+_FEW = 20_000
+
 
 def record_runs(context: Context, origin: str) -> list[Run]:
     """Return the runs that brought records of one side, in order."""
@@ -80,7 +83,10 @@ def vectors(context: Context, embedder: str, origin: str, ids: pl.Series) -> np.
     name = vectors_table(embedder)
     if not context.lake.exists(name):
         raise StoreError(f"There are no vectors of the embedder {embedder!r}. Run 'synalign embed'.")
-    table = context.lake.read(name, ["id", "vector"], f"origin = {quote(origin)}")
+    where = f"origin = {quote(origin)}"
+    if len(ids) <= _FEW:
+        where += f" and {is_in('id', ids.to_list())}"
+    table = context.lake.read(name, ["id", "vector"], where)
     dimensions = table.schema.field("vector").type.list_size
     matrix = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, dimensions)
     there = _frame(table.select(["id"])).with_row_index("row")

@@ -36,25 +36,25 @@ def search(
     chosen = embedding.named(context, embedder) if embedder else embedding.current(context)
     if chosen is None:
         raise NotReadyError("Nothing is embedded yet. Run ws.embed() ('synalign embed DIR') first.")
-    frames = [
-        records(context, side).with_columns(pl.lit(side).alias("origin")) for side in ORIGINS if origin in (None, side)
-    ]
-    known = pl.concat(frames)
+    embedding.require_complete(context, chosen)
     if text is not None:
         query = embedding.encoder(context, chosen)([text])[0]
     else:
-        everything = pl.concat([records(context, side).with_columns(pl.lit(side).alias("origin")) for side in ORIGINS])
-        at = everything.filter(pl.col("id") == record_id)
-        if not at.height:
+        side = next((side for side in ORIGINS if record_id in records(context, side)["id"]), None)
+        if side is None:
             raise UsageError(f"There is no record with the id {record_id!r}.")
-        query = vectors(context, chosen.name, at["origin"][0], at["id"].head(1))[0]
-    where = f"origin = {quote(origin)}" if origin else "true"
-    # Rows of runs that never finished, and excluded ones, are dropped after the search: ask for some more.
-    spare = context.lake.dataset(vectors_table(chosen.name)).count_rows() - known.height
-    found = context.lake.nearest(vectors_table(chosen.name), query, count + max(spare, 0) + 1, where, ["origin", "id"])
-    nearest = pl.from_arrow(found)
-    assert isinstance(nearest, pl.DataFrame)
-    frame = nearest.rename({"_distance": "distance"}).join(known, on=["origin", "id"])
+        query = vectors(context, chosen.name, side, pl.Series("id", [record_id]))[0]
+    found = []
+    for side in ORIGINS if origin is None else (origin,):
+        known = records(context, side).with_columns(pl.lit(side).alias("origin"))
+        # Excluded records have vectors too, and the record itself is found first: ask for as many more.
+        spare = records(context, side, with_excluded=True).height - known.height + 1
+        where = f"origin = {quote(side)}"
+        rows = context.lake.nearest(vectors_table(chosen.name), query, count + spare, where, ["origin", "id"])
+        nearest = pl.from_arrow(rows)
+        assert isinstance(nearest, pl.DataFrame)
+        found.append(nearest.rename({"_distance": "distance"}).join(known, on=["origin", "id"]))
+    frame = pl.concat(found)
     if record_id is not None:
         frame = frame.filter(pl.col("id") != record_id)
     columns = ["origin", "id", "distance", "label", "split", "text"]

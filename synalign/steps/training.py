@@ -44,30 +44,23 @@ class TrainingData:
         return sorted({label for label in self.y if label is not None})
 
     def dataset(self) -> Dataset[dict[str, Any]]:
-        """Return a torch Dataset. An item is a dict: text, label (index into `classes`, -1 for none), sample_weight,
-        and x, a float32 tensor [d], if there are vectors."""
-        import torch
-        from torch.utils.data import Dataset
+        """Return a torch Dataset, of the map style. An item is a dict: text, label (index into `classes`, -1 for none),
+        sample_weight, and x, a float32 tensor [d], if there are vectors."""
+        from synalign.steps.dataset import RecordDataset
 
-        data, codes = self, {name: code for code, name in enumerate(self.classes)}
+        return RecordDataset(self)
 
-        class _Records(Dataset[dict[str, Any]]):
-            def __len__(self) -> int:
-                return len(data)
-
-            def __getitem__(self, index: int) -> dict[str, Any]:
-                item = {
-                    "text": data.text[index],
-                    "label": codes.get(data.y[index], -1),
-                    "sample_weight": torch.tensor(data.sample_weight[index], dtype=torch.float32),
-                }
-                return item if data.X is None else item | {"x": torch.from_numpy(data.X[index])}
-
-        return _Records()
+    def __repr__(self) -> str:
+        """How much there is of what."""
+        shape = None if self.X is None else self.X.shape
+        counts = ", ".join(f"{(self.origin == side).sum()} {side}" for side in (REAL, SYNTHETIC))
+        return f"TrainingData({counts}; {len(self.classes)} classes; X {shape})"
 
 
 def training_data(context: Context, *, with_vectors: bool, synthetic_share: float) -> TrainingData:
     """Return the real training records and the weighted synthetic ones.
+
+    Where any record has a label, those without one are left out: there is nothing to train on in them.
 
     Args:
         with_vectors: whether to fill X, with the embedder that the weights were learned with.
@@ -86,8 +79,12 @@ def training_data(context: Context, *, with_vectors: bool, synthetic_share: floa
     weights = pl.from_arrow(context.lake.read("weights", ["id", "weight"], f"run_id = {quote(run.run_id)}"))
     assert isinstance(weights, pl.DataFrame)
     synthetic = records(context, SYNTHETIC).join(weights.rename({"weight": "amount"}), on="id").sort("id")
-    sides = ((REAL, real, 1 - synthetic_share), (SYNTHETIC, synthetic, synthetic_share))
+    sides = [(REAL, real, 1 - synthetic_share), (SYNTHETIC, synthetic, synthetic_share)]
+    if any(frame["label"].null_count() < frame.height for _, frame, _ in sides):
+        sides = [(origin, frame.filter(pl.col("label").is_not_null()), share) for origin, frame, share in sides]
     used = [(origin, frame, share) for origin, frame, share in sides if share > 0 and frame.height]
+    if not used:
+        raise NotReadyError("No record is left to train on: the synthetic ones are excluded or have no label.")
     total = sum(frame.height for _, frame, _ in used)
     whole = sum(share for _, _, share in used)
     sample_weight = [

@@ -105,6 +105,48 @@ def test_a_gap_is_never_filled_from_another_embedder(tmp_path: Path) -> None:
         _vectors(workspace, name, ["no such record"])
 
 
+def test_another_seed_is_another_fit_and_going_back_finds_the_first(tmp_path: Path) -> None:
+    workspace = sa.open(tmp_path / "w")
+    workspace.ingest(CORPUS, label="label")
+    first = workspace.cluster(k=4).counts["embedder"]
+    workspace.configure(sa.Config(seed=5))
+    second = workspace.cluster(k=4).counts["embedder"]
+    assert second != first
+    workspace.configure(sa.Config())
+    assert workspace.cluster(k=4).counts["embedder"] == first
+
+
+def test_a_length_is_refused_for_a_model_that_has_its_own(tmp_path: Path) -> None:
+    workspace = sa.open(tmp_path / "w")
+    workspace.ingest(CORPUS, label="label")
+    with pytest.raises(UsageError, match="vector length of its own"):
+        workspace.embed(model="sentence-transformers/some", dimensions=64)
+
+
+def test_search_says_when_records_are_not_embedded_yet(tmp_path: Path) -> None:
+    workspace = sa.open(tmp_path / "w")
+    workspace.ingest(pl.read_csv(CORPUS).head(50), label="label")
+    workspace.embed()
+    workspace.ingest(pl.DataFrame({"text": ["a glass lamp that hums"]}))
+    with pytest.raises(NotReadyError, match="has not seen"):
+        workspace.search("a glass lamp that hums")
+    workspace.embed()
+    assert workspace.search("a glass lamp that hums", k=1)["text"][0] == "a glass lamp that hums"
+
+
+def test_excluded_records_are_not_found_and_do_not_take_the_place_of_others(tmp_path: Path) -> None:
+    workspace = sa.open(tmp_path / "w")
+    corpus = pl.read_csv(CORPUS)
+    workspace.ingest(corpus.head(60), label="label")
+    workspace.ingest(corpus.slice(60, 60), label="label", synthetic=True)
+    workspace.embed()
+    nearest = workspace.search("where is my parcel", k=5, origin="synthetic")["id"].to_list()
+    workspace.exclude(f"id in ('{nearest[0]}', '{nearest[2]}')")
+    left = workspace.search("where is my parcel", k=5, origin="synthetic")["id"].to_list()
+    assert left[:3] == [nearest[1], nearest[3], nearest[4]]
+    assert len(left) == 5
+
+
 def test_nothing_to_embed_is_said(tmp_path: Path) -> None:
     with pytest.raises(NotReadyError, match="no real training records"):
         sa.open(tmp_path / "w").embed()
