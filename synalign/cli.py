@@ -45,6 +45,9 @@ def main() -> None:
 
         show_error(error, "--json" in sys.argv)
         sys.exit(2 if isinstance(error, UsageError) else 1)
+    except OSError as error:
+        sys.stderr.write(f"error: the output cannot be written: {error}\n")
+        sys.exit(1)
 
 
 @contextmanager
@@ -329,13 +332,17 @@ def export(
         int | None, typer.Option("-n", "--n", help="Draw this many by weight; default: all, weighted.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Write weighted or drawn synthetic records to a file."""
-    from synalign.terminal import say
+    from synalign.terminal import print_json, say
 
     with _workspace(path) as workspace:
         written = workspace.export(file, n=n, seed=seed)
-    say(f"Wrote {written} and {written.name}.md.")
+    if as_json:
+        print_json({"file": str(written), "card": f"{written}.md"})
+    else:
+        say(f"Wrote {written} and {written.name}.md.")
 
 
 @app.command()
