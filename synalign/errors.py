@@ -44,7 +44,7 @@ class WorkspaceBusyError(StoreError):
 
 
 class SqlError(SynAlignError):
-    """A SQL statement given by the user failed, or would write where only reading is allowed."""
+    """A SQL statement given by the user failed."""
 
 
 class NumericsError(SynAlignError):

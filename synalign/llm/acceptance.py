@@ -14,7 +14,7 @@ SHINGLE = 3
 #: Jaccard similarity of two texts' pieces from which one counts as a copy of the other.
 NEAR_COPY = 0.9
 
-Reason = Literal["empty", "copy", "near_copy", "duplicate", "too_long", "surplus"]
+Reason = Literal["empty", "copy", "near_copy", "duplicate", "surplus"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,6 @@ def accept(
     demonstrations: Sequence[str],
     seen: AbstractSet[str],
     limit: int,
-    max_words: int | None = None,
 ) -> tuple[list[tuple[int, str]], list[Refusal]]:
     """Return the (index, stripped text) of the records to keep, and a refusal for each of the others, in order.
 
@@ -48,7 +47,6 @@ def accept(
         demonstrations: the real texts that the prompt showed; a copy or near copy of one is refused.
         seen: `normalise` of each text kept before. It is not changed: the caller adds what is returned here.
         limit: how many records were asked for; more are refused.
-        max_words: longer texts are refused, if given.
     """
     sources = Sources(demonstrations)
     keys: set[str] = set()
@@ -58,13 +56,10 @@ def accept(
         text = record.strip()
         key = normalise(text)
         refused: tuple[Reason, str] | None = None
-        words = len(text.split())
         if not key:
             refused = ("empty", "the record has no text")
         elif len(accepted) >= limit:
             refused = ("surplus", f"{limit} were asked for")
-        elif max_words is not None and words > max_words:
-            refused = ("too_long", f"{words} words; at most {max_words} are allowed")
         elif key in keys:
             refused = ("duplicate", "the same text stands earlier in this reply")
         else:

@@ -19,12 +19,12 @@ from queue import Empty, SimpleQueue
 from typing import Any, Protocol, TypeVar
 
 from synalign import ids
-from synalign.errors import ModelAuthError, ModelError, ModelUnavailableError, SynAlignError
+from synalign.errors import ModelAuthError, ModelError, ModelRefusedError, ModelUnavailableError, SynAlignError
 
-#: Requests, as a multiple of the concurrency, that may find the model unavailable in a row before all is given up.
+#: Requests, as a multiple of the concurrency, that may fail alike in a row before all is given up.
 GIVE_UP_FACTOR = 3
 
-# Seconds between looks at `cancelled`, and seconds that requests under way get to end once they are cancelled.
+# Seconds between looks for Ctrl-C, which cannot end a wait everywhere, and seconds that cancelled requests get to end.
 _POLL, _GRACE = 0.1, 5.0
 
 ErrorT = TypeVar("ErrorT", bound=SynAlignError)
@@ -32,7 +32,8 @@ ErrorT = TypeVar("ErrorT", bound=SynAlignError)
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """All that decides one reply. `count`: the records asked for, for models that do not read prose."""
+    """All that decides one reply. `count`: the records asked for, for models that do not read prose. `recording`: the
+    hash of the recording that answers, if one does."""
 
     model: str
     base_url: str | None
@@ -44,11 +45,14 @@ class ChatRequest:
     max_tokens: int | None = None
     seed: int | None = None
     count: int | None = None
+    recording: str | None = None
 
     @cached_property
     def call_id(self) -> str:
         """The name of this request: a hash of all of its fields."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        if self.recording is None:  # names that were given before there was this field stay as they are
+            del fields["recording"]
         return ids.digest(["chat/1", fields | {"schema": dict(self.schema)}])
 
 
@@ -113,7 +117,7 @@ def run_calls(
     on_result: Callable[[Outcome], None],
     *,
     concurrency: int,
-    cancelled: threading.Event | None = None,
+    answered: bool = False,
 ) -> None:
     """Send all requests, at most `concurrency` at a time, and hand each outcome to `on_result` as it arrives.
 
@@ -122,14 +126,15 @@ def run_calls(
     works inside a running event loop. Requests with the same call_id are sent once.
 
     A request that fails by itself becomes a CallFailure. All is given up when GIVE_UP_FACTOR * concurrency outcomes in
-    a row were ModelUnavailableError: each of them has used up its own retries by then.
+    a row were ModelUnavailableError: each of them has used up its own retries by then. The same holds for refusals, as
+    long as nothing was ever answered; `answered` says that something was, before this call.
 
-    Setting `cancelled`, or Ctrl-C, stops the requests under way; replies received by then still go to `on_result`.
-    After `cancelled` the call returns. A first Ctrl-C never interrupts `on_result`: no reply is half written.
+    Ctrl-C stops the requests under way; replies received by then still go to `on_result`. A first Ctrl-C never
+    interrupts `on_result`: no reply is half written.
 
     Raises:
         ModelAuthError, ConfigError: from the model, at once: the requests under way are cancelled.
-        ModelUnavailableError: by the rule above.
+        ModelUnavailableError, ModelRefusedError: by the rules above. The outcomes until then were handed over.
         KeyboardInterrupt: after Ctrl-C.
         Exception: whatever `on_result` raised; nothing is handed over after it.
     """
@@ -137,7 +142,7 @@ def run_calls(
     if not unique:
         return
     outbox: SimpleQueue[_Delivery | None] = SimpleQueue()
-    calls = _Calls(unique, outbox, concurrency)
+    calls = _Calls(unique, outbox, concurrency, answered)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="synalign-llm", daemon=True)
     with _held_interrupt(outbox) as interrupted:
@@ -145,7 +150,7 @@ def run_calls(
         work = asyncio.run_coroutine_threadsafe(calls.run(model_factory), loop)
         work.add_done_callback(lambda _: outbox.put(None))
         try:
-            while not (interrupted.is_set() or (cancelled is not None and cancelled.is_set())):
+            while not interrupted.is_set():
                 with contextlib.suppress(Empty):
                     _hand_over(outbox.get(timeout=_POLL), on_result)
                 if work.done() and outbox.empty():
@@ -211,13 +216,16 @@ def _held_interrupt(outbox: SimpleQueue[Any]) -> Iterator[threading.Event]:
 class _Calls:
     """The part of `run_calls` that lives in the event loop."""
 
-    def __init__(self, requests: list[ChatRequest], outbox: SimpleQueue[_Delivery | None], concurrency: int) -> None:
+    def __init__(
+        self, requests: list[ChatRequest], outbox: SimpleQueue[_Delivery | None], concurrency: int, answered: bool
+    ) -> None:
         self._waiting = iter(requests)
         self._outbox = outbox
         self._tasks: list[asyncio.Task[None]] = []
         self._places = max(1, min(concurrency, len(requests)))
         self._limit = GIVE_UP_FACTOR * max(1, concurrency)
-        self._unavailable = 0
+        self._answered = answered
+        self._unavailable = self._refused = 0
         self._stopped = False
 
     def stop(self) -> None:
@@ -251,9 +259,18 @@ class _Calls:
             self._count(outcome)
 
     def _count(self, outcome: Outcome) -> None:
-        failed = isinstance(outcome, CallFailure) and outcome.retryable
-        self._unavailable = self._unavailable + 1 if failed else 0
-        if isinstance(outcome, CallFailure) and self._unavailable >= self._limit:
+        if isinstance(outcome, ChatReply):
+            self._answered = True
+            self._unavailable = self._refused = 0
+            return
+        self._unavailable = self._unavailable + 1 if outcome.retryable else 0
+        self._refused = 0 if outcome.retryable else self._refused + 1
+        if self._refused >= self._limit and not self._answered:
+            raise ModelRefusedError(
+                f"{self._refused} requests in a row were refused and none was answered, so the rest was not sent. The "
+                f"last: {outcome.message} Correct what was refused and run the step again: it asks again."
+            )
+        if self._unavailable >= self._limit:
             raise ModelUnavailableError(
                 f"{self._unavailable} requests in a row were not answered, retries included, so the rest was not "
                 f"sent. The last: {outcome.message} What was received is kept; run the step again to go on."

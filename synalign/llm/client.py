@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from synalign.config import Llm
 from synalign.errors import ConfigError, ModelAuthError, ModelError, ModelRefusedError, ModelUnavailableError
 from synalign.llm.chat import ChatReply, ChatRequest, attempted
+from synalign.llm.endpoints import VARIABLE, canonical_base_url
 from synalign.llm.wire import ForeignReplyError, read_completion, read_embeddings
 
 if TYPE_CHECKING:
@@ -31,32 +32,26 @@ _CONTENT_CODES = ("content_filter", "context_length_exceeded", "invalid_prompt",
 
 
 class Endpoint:
-    """An address, its key, and how messages name both without giving anything away.
+    """An address, its key, and how messages name the key without giving it away.
 
     Raises:
-        ConfigError: if the address is no http(s) URL.
+        ConfigError: if the address is no http(s) URL, or holds a password.
         ModelAuthError: if the key is missing and the address is OpenAI's own, or if it cannot be sent as it is.
     """
 
     def __init__(self, base_url: str | None, api_key_env: str, environ: Mapping[str, str]) -> None:
-        self.base_url = base_url or environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
-        parts = urlsplit(self.base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(
-                f"base_url is {self.base_url!r}, which is no address: it must start with http:// or https://, such as "
-                f"http://localhost:8000/v1."
-            )
-        self.shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        self.base_url = canonical_base_url(base_url or environ.get(VARIABLE) or "https://api.openai.com/v1")
         self.key_env = api_key_env
-        self.is_openai = f".{parts.hostname}".endswith(".api.openai.com")
+        self.is_openai = f".{urlsplit(self.base_url).hostname}".endswith(".api.openai.com")
         key = environ.get(api_key_env, "").strip()
         if not key and self.is_openai:
             raise ModelAuthError(
-                f"There is no API key for {self.shown}: the environment variable {api_key_env} is not set. Set it, "
+                f"There is no API key for {self.base_url}: the environment variable {api_key_env} is not set. Set it, "
                 f"name another in api_key_env, give the base_url of a local server, or use model = 'builtin/ngram'."
             )
         if not (key.isascii() and key.isprintable()):
             raise ModelAuthError(f"The API key in {api_key_env} holds characters that no key has. Set it again.")
+        self.has_key = bool(key)
         self.key = key or "not-needed"
 
     def redact(self, text: str) -> str:
@@ -119,7 +114,7 @@ class OpenAIChat:
     async def _send(self, request: ChatRequest, mode: int, started: float, spent: int) -> ChatReply:
         import openai
 
-        where = f"{request.model!r} at {self._endpoint.shown}"
+        where = f"{request.model!r} at {self._endpoint.base_url}"
         try:
             raw = await self._client.chat.completions.with_raw_response.create(**self._arguments(request, mode))
         except openai.OpenAIError as error:
@@ -208,6 +203,11 @@ def translate(error: openai.OpenAIError, where: str, endpoint: Endpoint, timeout
     moderated = status == 403 and any(word in said.lower() for word in ("moderation", "flagged"))
     if status == 402 or (status == 429 and "insufficient_quota" in (error.code, error.type)):
         return ModelAuthError(f"{where}: the account has no credit left ({said}). Top it up, or use another key.")
+    if status == 401 and not endpoint.has_key:
+        return ModelAuthError(
+            f"{where} wants a key ({said}): {endpoint.key_env} is not set, so a placeholder was sent. Set it, or name "
+            f"another environment variable in api_key_env."
+        )
     if status in (401, 403) and not moderated:
         return ModelAuthError(f"{where} refused the key from {endpoint.key_env} ({said}). Set one that may use it.")
     if status == 404:
@@ -227,15 +227,12 @@ def openai_embed(
     api_key_env: str,
     batch_size: int,
     dimensions: int | None = None,
-    progress: Callable[[int], None] | None = None,
     *,
     timeout: float = 120.0,
     max_attempts: int = 5,
     environ: Mapping[str, str] = os.environ,
 ) -> np.ndarray:
     """Return the embeddings of n texts as float32 [n, d], in their order, as the endpoint scales them.
-
-    `progress` is called after each request with the number of texts in it.
 
     Raises:
         ModelError: or one of its kinds, or ConfigError, as for chat; also if the endpoint answers with another number
@@ -245,7 +242,7 @@ def openai_embed(
     import openai
 
     endpoint = Endpoint(base_url, api_key_env, environ)
-    where = f"{model!r} at {endpoint.shown}"
+    where = f"{model!r} at {endpoint.base_url}"
     blocks: list[np.ndarray] = []
     with openai.OpenAI(
         api_key=endpoint.key, base_url=endpoint.base_url, timeout=timeout, max_retries=max_attempts - 1
@@ -264,8 +261,6 @@ def openai_embed(
                 blocks.append(read_embeddings(raw.text, len(batch), expected))
             except ForeignReplyError as error:
                 raise ModelError(f"{where}: {endpoint.redact(str(error))}") from error
-            if progress is not None:
-                progress(len(batch))
     return np.concatenate(blocks) if blocks else np.empty((0, dimensions or 0), dtype=np.float32)
 
 

@@ -26,9 +26,27 @@ def open_model(settings: Llm, base_dir: Path) -> ChatModel:
     if kind == "replay":
         from synalign.llm.replay import ReplayModel
 
-        if not rest:
-            raise ConfigError("llm.model is 'replay/' without a file; write 'replay/FILE', relative to the workspace.")
-        return ReplayModel(base_dir / rest)
+        return ReplayModel(_recording_path(rest, base_dir))
     from synalign.llm.client import OpenAIChat
 
     return OpenAIChat(settings)
+
+
+def recording(model: str, base_dir: Path) -> str | None:
+    """Return the hash of the recording that `model` answers from, or None if it is no recording.
+
+    Raises:
+        ConfigError: if the recording is missing or is no text.
+    """
+    kind, _, rest = model.partition("/")
+    if kind != "replay":
+        return None
+    from synalign.llm.replay import recording_digest
+
+    return recording_digest(_recording_path(rest, base_dir))
+
+
+def _recording_path(rest: str, base_dir: Path) -> Path:
+    if not rest:
+        raise ConfigError("llm.model is 'replay/' without a file; write 'replay/FILE', relative to the workspace.")
+    return base_dir / rest

@@ -1,6 +1,7 @@
 """Answers from a recording: a JSON object a line, found by the prompt and schema, whatever model gave the reply.
 
-A line has `key` (or `system`, `user` and `schema`, from which it follows), `seed`, `reply`, and what `record` adds.
+A line has `reply`, and `key` or what it follows from: `system`, `user` and `schema`. It may have `seed`,
+`finish_reason`, `prompt_tokens` and `completion_tokens`.
 """
 
 from __future__ import annotations
@@ -28,13 +29,7 @@ class ReplayModel:
         self._path = path
         self._exact: dict[tuple[str, int | None], Mapping[str, Any]] = {}
         self._any: dict[str, Mapping[str, Any]] = {}
-        try:
-            lines = path.read_text(encoding="utf-8").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"The recording {path} cannot be read: {error}. Check llm.model = 'replay/FILE'."
-            ) from error
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(_text(path).split("\n"), start=1):
             if line.strip():
                 self._add(line, number)
 
@@ -68,7 +63,8 @@ class ReplayModel:
         if entry is None:
             raise ModelRefusedError(
                 f"The recording {self._path} has no reply to this {request.schema_name} request (key {key}); it holds "
-                f"{len(self._any)} prompts. Record it again with the prompts and data of this run."
+                f"{len(self._any)} prompts. Add a line with this key and the reply to it, or use the prompts and data "
+                "of the recording."
             )
         finish = str(entry.get("finish_reason", "stop"))
         tokens = (entry.get("prompt_tokens"), entry.get("completion_tokens"))
@@ -78,22 +74,20 @@ class ReplayModel:
         """Do nothing: the file was read as a whole."""
 
 
-def record(path: Path, request: ChatRequest, reply: ChatReply) -> None:
-    """Append one reply to a recording."""
-    entry = {
-        "key": _key(request.system, request.user, request.schema),
-        "seed": request.seed,
-        "model": request.model,
-        "schema_name": request.schema_name,
-        "system": request.system,
-        "user": request.user,
-        "reply": reply.text,
-        "finish_reason": reply.finish_reason,
-        "prompt_tokens": reply.prompt_tokens,
-        "completion_tokens": reply.completion_tokens,
-    }
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+def recording_digest(path: Path) -> str:
+    """Return the hash of a recording's text: it decides the replies, as a model's name does elsewhere.
+
+    Raises:
+        ConfigError: if the file cannot be read.
+    """
+    return ids.digest(["recording/1", _text(path)])
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The recording {path} cannot be read: {error}. Check llm.model = 'replay/FILE'.") from error
 
 
 def _key(system: str, user: str, schema: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 import pyarrow.compute as pc
 from pydantic import BaseModel
 
-from synalign.config import Llm, Task
-from synalign.errors import ModelUnavailableError, NotReadyError
+from synalign.config import Llm, override
+from synalign.errors import ModelError, ModelRefusedError, ModelUnavailableError, NotReadyError
 from synalign.ids import child_seed
 from synalign.llm.chat import CallFailure, ChatReply, ChatRequest, run_calls
-from synalign.llm.models import open_model
+from synalign.llm.endpoints import resolved_base_url
+from synalign.llm.models import open_model, recording
 from synalign.llm.parsing import ParseFailure, parse
 from synalign.llm.prompts import Prompt
 from synalign.llm.schemas import json_schema
@@ -70,15 +71,26 @@ def demonstrations(context: Context, selections: Sequence[dict[str, Any]]) -> di
     }
 
 
+def settings_for(context: Context, model: str | None, base_url: str | None) -> Llm:
+    """Return the settings of one step: as configured but for what is given, with the address that will be used.
+
+    Raises:
+        ConfigError: if a value is not allowed, an address that holds a password included.
+    """
+    settings = override(context.config.llm, {"model": model, "base_url": base_url})
+    return settings.model_copy(update={"base_url": resolved_base_url(settings.base_url, settings.model)})
+
+
 def chat_request(
     context: Context,
     settings: Llm,
     prompt: Prompt,
     answer: type[Any],
     purpose: tuple[str, int],
+    recorded: str | None = None,
     count: int | None = None,
 ) -> ChatRequest:
-    """Return the request that asks for an answer of the pydantic type `answer`."""
+    """Return the request that asks for an answer of the pydantic type `answer`; `recorded`: see ChatRequest."""
     return ChatRequest(
         model=settings.model,
         base_url=settings.base_url,
@@ -90,18 +102,20 @@ def chat_request(
         max_tokens=settings.max_tokens,
         seed=child_seed(context.config.seed, *purpose) % 2**31,
         count=count,
+        recording=recorded,
     )
 
 
-def request_parameters(settings: Llm, task: Task, template: str) -> dict[str, Any]:
+def request_parameters(context: Context, settings: Llm, template: str) -> dict[str, Any]:
     """Return what of the settings decides the replies, for the run's name."""
-    return {
+    recorded = recording(settings.model, context.root)
+    return ({} if recorded is None else {"recording": recorded}) | {
         "model": settings.model,
         "base_url": settings.base_url,
         "temperature": settings.temperature,
         "max_tokens": settings.max_tokens,
         "template": template,
-        "task": task.model_dump(),
+        "task": context.config.task.model_dump(),
     }
 
 
@@ -116,6 +130,7 @@ def send(context: Context, plan: Plan, settings: Llm, jobs: Sequence[Job]) -> di
     Raises:
         ModelUnavailableError: if some requests got no reply for a reason that may pass. All replies that came are in
             the ledger, and the next run asks only for the others.
+        ModelRefusedError: if the first requests were all refused, so that the rest was not sent; all are asked again.
         ModelAuthError, ConfigError: if no request can be answered as things are set up.
     """
     by_id = {job.request.call_id: job for job in jobs}
@@ -135,21 +150,68 @@ def send(context: Context, plan: Plan, settings: Llm, jobs: Sequence[Job]) -> di
         context.progress(what, done, len(by_id))
 
     context.progress(what, done, len(by_id))
-    run_calls(
-        lambda: open_model(settings, context.root),
-        [job.request for job in missing],
-        keep,
-        concurrency=settings.concurrency,
-    )
+    try:
+        run_calls(
+            lambda: open_model(settings, context.root),
+            [job.request for job in missing],
+            keep,
+            concurrency=settings.concurrency,
+            answered=any(call["status"] == COMPLETE for call in known.values()),
+        )
+    except ModelRefusedError as error:
+        known = settled(context, list(by_id))
+        _unsettle(context, [name for name, call in known.items() if call["status"] == REFUSED], str(error))
+        raise
     if failures:
         raise ModelUnavailableError(
             f"{len(failures)} of {len(by_id)} calls got no reply, the last: {failures[-1].message} The other replies "
             "are kept; run the step again to ask for these only."
         )
-    known = settled(context, list(by_id))
-    ledger = context.ledger.rows(by_id)
+    return settled(context, list(by_id))
+
+
+def fold(context: Context, call_ids: Iterable[str]) -> None:
+    """Copy the calls of a run that is known to be good from the ledger into the table `calls`, before its rows."""
+    ledger = context.ledger.rows(call_ids)
     context.lake.insert("calls", ledger.filter(pc.not_equal(ledger["status"], FAILED)))
-    return known
+
+
+def require_usable(
+    context: Context, step: str, calls: dict[str, dict[str, Any]], usable: int, refused: Sequence[dict[str, Any]]
+) -> None:
+    """Do nothing if there are answers that can be used, or nothing was asked.
+
+    Raises:
+        ModelRefusedError: if every request was refused.
+        ModelError: if no reply can be used. In both cases the calls stay in the ledger as failed: they are asked again.
+    """
+    if usable or not calls:
+        return
+    first = next((row for row in refused if row["index"] == -1), None)
+    cause = f"{first['reason']}: {first['detail']}" if first else "they hold no items"
+    if all(call["reply"] is None for call in calls.values()):
+        error: ModelError = ModelRefusedError(
+            f"{step}: all {len(calls)} requests were refused, the first with {cause} Correct llm.model, llm.base_url "
+            "or the prompt and run the step again: it asks again. Nothing but the calls was kept."
+        )
+    else:
+        error = ModelError(
+            f"{step}: none of {len(calls)} replies can be used, the first: {cause}. They are kept in the relation "
+            "calls. Use a model that answers in JSON, raise llm.max_tokens or change the prompt, and run the step "
+            "again: it asks again."
+        )
+    _unsettle(context, list(calls), cause)
+    raise error
+
+
+def _unsettle(context: Context, call_ids: Sequence[str], cause: str) -> None:
+    """Have calls asked again: mark them as failed in the ledger, and take them out of the table `calls`."""
+    folded = context.lake.read("calls", where=is_in("call_id", call_ids)).to_pylist()
+    for row in folded:  # of another run that could use some other replies; gc may have trimmed them from the ledger
+        context.ledger.put(row | {"status": FAILED})
+    context.ledger.fail(call_ids, cause)
+    if folded:
+        context.lake.delete("calls", is_in("call_id", [row["call_id"] for row in folded]))
 
 
 def settled(context: Context, call_ids: Sequence[str]) -> dict[str, dict[str, Any]]:

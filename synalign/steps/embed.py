@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from synalign.config import Embed, override
 from synalign.errors import NotReadyError, UsageError
+from synalign.llm.endpoints import resolved_base_url
 from synalign.steps.context import Context, Outcome, finish
 from synalign.steps.reading import record_runs, records, require_real
 from synalign.store.journal import Clock, Plan, Run
@@ -65,7 +66,8 @@ def embed(
         NotReadyError: without real training records.
         ModelError: if an endpoint fails. Vectors of finished blocks of records stay.
     """
-    settings = override(context.config.embed, {"model": model, "dimensions": dimensions, "base_url": base_url})
+    given = {"model": model, "dimensions": dimensions, "base_url": base_url}
+    settings = with_address(override(context.config.embed, given))
     require_real(context)
     embedder = None if refit else find(context, settings)
     embedder = embedder or fit(context, settings)
@@ -90,11 +92,22 @@ def resolve(context: Context, name: str | None = None, *, synthetic_fit: bool = 
     """
     found = current(context) if name is None else named(context, name)
     if found is None:
-        found = fit(context, context.config.embed)
+        found = fit(context, with_address(context.config.embed))
     elif name is None and synthetic_fit and is_fitted(found.settings) and SYNTHETIC not in found.fitted_on:
         found = fit(context, found.settings)
     apply(context, found)
     return found
+
+
+def with_address(settings: Embed) -> Embed:
+    """Return settings with the address that requests will go to, spelt in one way: it is part of an embedder's name.
+
+    Raises:
+        ConfigError: if the address holds a user name or password.
+    """
+    if not settings.model.startswith("openai/"):
+        return settings
+    return settings.model_copy(update={"base_url": resolved_base_url(settings.base_url, settings.model)})
 
 
 def is_fitted(settings: Embed) -> bool:

@@ -64,7 +64,7 @@ def _card(frame: pl.DataFrame, path: Path, facts: dict[str, Any]) -> str:
         "| --- | --- |",
         f"| made with | SynAlign {__version__} |",
         f"| rows | {frame.height} |",
-        *(f"| {name} | {_show(value)} |" for name, value in facts.items()),
+        *(f"| {name} | {_show(value)} |" for name, value in facts.items() if value is not None),
         "",
         "## Columns",
         "",
@@ -78,7 +78,7 @@ def _card(frame: pl.DataFrame, path: Path, facts: dict[str, Any]) -> str:
     amount = pl.col("copies") if "copies" in frame.columns else pl.col("weight")
     shares = frame.group_by("label").agg(pl.len().alias("rows"), amount.sum().alias("amount")).sort("label")
     total = shares["amount"].sum()
-    lines += [f"| {label} | {rows} | {value / total:.4f} |" for label, rows, value in shares.iter_rows()]
+    lines += [f"| {_show(label)} | {rows} | {value / total:.4f} |" for label, rows, value in shares.iter_rows()]
     return "\n".join(lines) + "\n"
 
 

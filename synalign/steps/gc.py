@@ -12,22 +12,34 @@ from synalign.store.schemas import OWNED_BY_RUN, vectors_table
 
 
 def gc(context: Context) -> dict[str, int]:
-    """Clean up; return {"rows", "bytes", "tables", "replies"}: what was dropped.
+    """Clean up; return {"rows", "bytes", "tables", "replies"}: what was dropped, and the net bytes given back.
 
     Dropped are rows of runs that never finished, files that no table version names, old versions, tables of vectors
-    whose embedder was never finished, and replies in the ledger that are in `calls` as well.
+    whose embedder was never finished, and replies in the ledger that are in `calls` as well. Versions younger than 10
+    minutes are kept, since a reader may have them open; a later gc removes them. So a gc that merges the files of a
+    table, or drops rows, may take space, and the bytes are then below 0.
     """
+    before = _size(context)
     rows = context.journal.sweep(OWNED_BY_RUN)
     kept = {vectors_table(embedder.name) for embedder in embedders(context)}
     stray = [name for name in context.lake.names() if name.startswith("vectors_") and name not in kept]
     for name in stray:
         context.lake.drop(name)
-    freed = _remove_unfinished_tables(context.lake.path, set(context.lake.names()))
+    _remove_unfinished_tables(context.lake.path, set(context.lake.names()))
     for number, name in enumerate(names := context.lake.names()):
         context.progress("compacting tables", number, len(names))
-        freed += context.lake.compact(name)
+        context.lake.compact(name)
     context.progress("compacting tables", len(names), len(names))
-    return {"rows": rows, "bytes": freed, "tables": len(stray), "replies": _trim_ledger(context)}
+    replies = _trim_ledger(context)
+    return {"rows": rows, "bytes": before - _size(context), "tables": len(stray), "replies": replies}
+
+
+def _size(context: Context) -> int:
+    """Return the bytes of the tables and of the ledger, whose log is folded into its file first."""
+    context.ledger.close()
+    ledger = context.ledger.path
+    files = [*context.lake.path.rglob("*"), *ledger.parent.glob(f"{ledger.name}*")]
+    return sum(path.stat().st_size for path in files if path.is_file())
 
 
 def _trim_ledger(context: Context) -> int:
@@ -44,11 +56,8 @@ def _trim_ledger(context: Context) -> int:
     return context.ledger.forget(folded)
 
 
-def _remove_unfinished_tables(root: Path, known: set[str]) -> int:
+def _remove_unfinished_tables(root: Path, known: set[str]) -> None:
     """Remove table folders whose creation was killed before the first version."""
-    freed = 0
     for folder in root.glob("*.lance"):
         if folder.name.removesuffix(".lance") not in known:
-            freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
             shutil.rmtree(folder)
-    return freed

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from synalign import ids
 from synalign.config import Task, override
-from synalign.errors import NotReadyError
+from synalign.errors import NotReadyError, UsageError
 from synalign.llm.acceptance import accept, normalise
 from synalign.llm.prompts import render, template_hash
 from synalign.llm.schemas import RecordBatch
@@ -19,11 +19,14 @@ from synalign.steps.calls import (
     chat_request,
     current_selections,
     demonstrations,
+    fold,
     prompt_name,
     read_answers,
     rejection,
     request_parameters,
+    require_usable,
     send,
+    settings_for,
 )
 from synalign.steps.context import Context, Outcome, finish, reuse
 from synalign.steps.reading import records
@@ -42,9 +45,10 @@ def generate(
 
     Raises:
         NotReadyError: if there are no attributes of the current selections.
-        ModelError: see `synalign.steps.calls.send`; replies that came are kept.
+        UsageError: if no model is given and another than the configured one stated the attributes.
+        ModelError: if no reply can be used, or see `synalign.steps.calls.send`; replies that came are kept.
     """
-    settings = override(context.config.llm, {"model": model, "base_url": base_url})
+    settings = settings_for(context, model, base_url)
     section = override(context.config.generate, {"per_selection": per_selection})
     run, selections = current_selections(context)
     reasoned = context.journal.current("reason")
@@ -52,15 +56,29 @@ def generate(
         raise NotReadyError(
             "There are no attributes of the current selections. Run ws.reason() ('synalign reason DIR') first."
         )
+    stated_by = reasoned.parameters["model"]
+    if model is None and stated_by != settings.model:
+        raise UsageError(
+            f"The attributes were stated by {stated_by!r}, and generate would use {settings.model!r}. Say which with "
+            "model=... (--model)."
+        )
     template = prompt_name(context, section.prompt)
     clock = Clock()
     task = context.config.task
-    parameters = request_parameters(settings, task, template_hash(template)) | {"per_selection": section.per_selection}
+    parameters = request_parameters(context, settings, template_hash(template)) | {
+        "per_selection": section.per_selection
+    }
     plan = Plan("generate", parameters, [run.run_id, reasoned.run_id], context.config.seed)
     done = context.journal.get(plan.run_id)
     if done is not None:
         return reuse(context, done)
     attributes = _attributes(context, reasoned)
+    if not any(row["selection_id"] in attributes for row in selections):
+        raise NotReadyError(
+            "There are no attributes of the current selections: the model stated none. See the relation rejections, "
+            "and run ws.reason() ('synalign reason DIR') again with another model or prompt."
+        )
+    recorded = parameters.get("recording")
     shown = demonstrations(context, selections)
     jobs = []
     for row in selections:
@@ -75,9 +93,12 @@ def generate(
             "count": section.per_selection,
         }
         prompt = render(template, variables)
-        request = chat_request(context, settings, prompt, RecordBatch, ("generate", row["step"]), section.per_selection)
+        purpose = ("generate", row["step"])
+        request = chat_request(context, settings, prompt, RecordBatch, purpose, recorded, section.per_selection)
         jobs.append(Job(request, row["selection_id"], prompt.template_hash))
     calls = send(context, plan, settings, jobs)
+    answered, unread = read_answers(plan.run_id, jobs, calls, RecordBatch)
+    require_usable(context, plan.step, calls, sum(len(answer.records) for _, answer in answered), unread)
     context.journal.sweep((SYNTHETIC, "rejections"))
     known = {
         normalise(text)
@@ -85,7 +106,9 @@ def generate(
         for text in records(context, origin, with_excluded=True)["text"].to_list()
     }
     labels = {row["selection_id"]: row["label"] for row in selections}
-    kept, refused = _read(plan.run_id, jobs, calls, labels, attributes, shown, known, section.per_selection)
+    kept, refused = _accepted(plan.run_id, answered, labels, attributes, shown, known, section.per_selection)
+    refused = unread + refused
+    fold(context, calls)
     context.lake.insert("rejections", pa.Table.from_pylist(refused, schema=TABLES["rejections"].schema))
     context.lake.insert(SYNTHETIC, pa.Table.from_pylist(kept, schema=TABLES[SYNTHETIC].schema))
     notes = [NGRAM_NOTE] if settings.model == "builtin/ngram" else []
@@ -105,19 +128,18 @@ def _attributes(context: Context, run: Run) -> dict[str, dict[str, Any]]:
     return {row["selection_id"]: row for row in rows}
 
 
-def _read(
+def _accepted(
     run_id: str,
-    jobs: list[Job],
-    calls: dict[str, dict[str, Any]],
+    answered: list[tuple[Job, RecordBatch]],
     labels: dict[str, str | None],
     attributes: dict[str, dict[str, Any]],
     shown: dict[str, list[dict[str, str | None]]],
     known: set[str],
     limit: int,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Turn replies into rows of `synthetic` and `rejections`, in the order of the selections."""
+    """Turn answers into rows of `synthetic` and `rejections`, in the order of the selections."""
     kept: list[dict[str, Any]] = []
-    answered, refused = read_answers(run_id, jobs, calls, RecordBatch)
+    refused: list[dict[str, Any]] = []
     for job, answer in answered:
         call_id = job.request.call_id
         label = labels[job.selection_id]

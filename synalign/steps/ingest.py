@@ -11,9 +11,11 @@ import pyarrow as pa
 from synalign.errors import InputError
 from synalign.steps.context import Context, Outcome, finish
 from synalign.store import files
+from synalign.store.columns import json_lines
 from synalign.store.journal import Clock, Plan
+from synalign.store.lake import is_in
 from synalign.store.records import Columns, Records, to_records
-from synalign.store.schemas import REAL, SYNTHETIC
+from synalign.store.schemas import REAL, SYNTHETIC, TABLES
 
 _PROVENANCE = ("call_id", "selection_id", "attributes_id")
 
@@ -60,13 +62,17 @@ def ingest(context: Context, records: Records, *, synthetic: bool) -> Outcome:
     _check_known_ids(context, frame, origin)
     _add_own_columns(context, rows, origin)
     notes = list(records.notes)
+    dropped = _other_own_values(context, rows, origin)
+    if synthetic:
+        notes += _texts_of_real_records(context, frame["text"])
     context.progress("storing records", 0, frame.height)
     repeats = records.repeats.with_columns(pl.lit(plan.run_id).alias("run_id"), pl.lit(origin).alias("origin"))
     context.lake.insert("multiplicities", repeats.to_arrow())
     added = context.lake.insert(origin, rows)
     context.progress("storing records", frame.height, frame.height)
     if added < frame.height:
-        notes.append(f"{frame.height - added} records were in the workspace already")
+        kept = f"; their columns {', '.join(dropped)} are kept as they were" if dropped else ""
+        notes.append(f"{frame.height - added} records were in the workspace already{kept}")
     counts = {"origin": origin, "records": frame.height, "added": added}
     counts |= {f"split_{name}": count for name, count in sorted(frame["split"].value_counts().rows())}
     return finish(context, plan, clock, counts, notes, (origin, "multiplicities"))
@@ -112,6 +118,36 @@ def _add_own_columns(context: Context, rows: pa.Table, origin: str) -> None:
                 f"turned into that ({error}). Rename or convert it. Nothing was written."
             ) from error
     context.lake.add_columns(origin, [field for field in rows.schema if field.name not in there.names])
+
+
+def _other_own_values(context: Context, rows: pa.Table, origin: str) -> list[str]:
+    """Return the user's own columns in which a known record comes with another value than it has."""
+    own = [name for name in rows.column_names if name not in TABLES[origin].schema.names]
+    if not own:
+        return []
+    there = context.lake.read(origin, ["id", *own])
+    given = rows.select(there.column_names).cast(pa.schema([(field.name, field.type) for field in there.schema]))
+    known, new = pl.from_arrow(there), pl.from_arrow(given)
+    assert isinstance(known, pl.DataFrame)
+    assert isinstance(new, pl.DataFrame)
+    before = known.join(new, on="id", how="semi").sort("id")
+    now = new.join(known, on="id", how="semi").sort("id")
+    return [name for name in own if json_lines(before.select(name)) != json_lines(now.select(name))]
+
+
+def _texts_of_real_records(context: Context, texts: pl.Series) -> list[str]:
+    """Return a note if texts said to be synthetic are those of real records, which no weighting should see twice."""
+    finished = is_in("run_id", [run.run_id for run in context.journal.runs("ingest")])
+    real = pl.from_arrow(context.lake.read(REAL, ["text", "split"], where=finished))
+    assert isinstance(real, pl.DataFrame)
+    same = texts.is_in(real["text"].implode()).sum()
+    if not same:
+        return []
+    test = texts.is_in(real.filter(pl.col("split") == "test")["text"].implode()).sum()
+    return [
+        f"{same} of these texts are texts of real records ({test} of the test split): exclude them with synalign "
+        'exclude DIR "text in (select text from real)"'
+    ]
 
 
 def _short(text: str) -> str:

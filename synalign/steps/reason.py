@@ -5,7 +5,6 @@ from __future__ import annotations
 import pyarrow as pa
 
 from synalign import ids
-from synalign.config import override
 from synalign.llm.prompts import render, template_hash
 from synalign.llm.schemas import AttributeSet
 from synalign.steps.calls import (
@@ -13,10 +12,13 @@ from synalign.steps.calls import (
     chat_request,
     current_selections,
     demonstrations,
+    fold,
     prompt_name,
     read_answers,
     request_parameters,
+    require_usable,
     send,
+    settings_for,
 )
 from synalign.steps.context import Context, Outcome, finish, reuse
 from synalign.store.journal import Clock, Plan
@@ -28,27 +30,30 @@ def reason(context: Context, *, model: str | None = None, base_url: str | None =
 
     Raises:
         NotReadyError: if nothing is selected.
-        ModelError: see `synalign.steps.calls.send`; replies that came are kept.
+        ModelError: if no reply can be used, or see `synalign.steps.calls.send`; replies that came are kept.
     """
-    settings = override(context.config.llm, {"model": model, "base_url": base_url})
+    settings = settings_for(context, model, base_url)
     run, selections = current_selections(context)
     template = prompt_name(context, context.config.reason.prompt)
     clock = Clock()
     task = context.config.task
-    parameters = request_parameters(settings, task, template_hash(template))
+    parameters = request_parameters(context, settings, template_hash(template))
     plan = Plan("reason", parameters, [run.run_id], context.config.seed)
     done = context.journal.get(plan.run_id)
     if done is not None:
         return reuse(context, done)
+    recorded = parameters.get("recording")
     shown = demonstrations(context, selections)
     jobs = []
     for row in selections:
         prompt = render(template, {"task": task, "demonstrations": shown[row["selection_id"]]})
-        request = chat_request(context, settings, prompt, AttributeSet, ("reason", row["step"]))
+        request = chat_request(context, settings, prompt, AttributeSet, ("reason", row["step"]), recorded)
         jobs.append(Job(request, row["selection_id"], prompt.template_hash))
     calls = send(context, plan, settings, jobs)
-    context.journal.sweep(("attributes", "rejections"))
     answered, refused = read_answers(plan.run_id, jobs, calls, AttributeSet)
+    require_usable(context, plan.step, calls, len(answered), refused)
+    context.journal.sweep(("attributes", "rejections"))
+    fold(context, calls)
     kept = [
         {
             "run_id": plan.run_id,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -17,12 +19,17 @@ def sample(connection: DuckDBPyConnection, n: int, seed: int, distinct: bool) ->
     """Return n draws by weight as records with a column `copies`, ordered by id.
 
     Raises:
-        UsageError: if n is below 1, or too large for distinct records.
+        UsageError: if n is no integer, below 1, or too large for distinct records.
         NotReadyError: if there are no weights.
+        StoreError: if a table is damaged.
     """
+    try:
+        n = index(n)
+    except TypeError as error:
+        raise UsageError(f"The number of draws must be an integer, not {n!r}.") from error
     if n < 1:
         raise UsageError(f"The number of draws must be at least 1, not {n}.")
-    records, heaviest = query.named(connection, "heaviest").fetchall()[0]
+    records, heaviest = _frame(connection, "heaviest").row(0)
     if not records:
         raise NotReadyError("There are no weights to draw by. Run ws.align() ('synalign align DIR') first.")
     if distinct and n * heaviest > 1:
@@ -30,7 +37,7 @@ def sample(connection: DuckDBPyConnection, n: int, seed: int, distinct: bool) ->
             f"With {n} draws the heaviest record (weight {heaviest:.3g}) is drawn more than once. For distinct records "
             f"draw at most {int(1 / heaviest)}, or leave distinct out."
         )
-    return query.named(connection, "drawn", {"n": n, "seed": seed, "only_distinct": distinct}).pl()
+    return _frame(connection, "drawn", {"n": n, "seed": seed, "only_distinct": distinct})
 
 
 def repeat(frame: pl.DataFrame) -> pl.DataFrame:
@@ -45,7 +52,7 @@ def weighted(connection: DuckDBPyConnection) -> pl.DataFrame:
     Raises:
         NotReadyError: if there are none.
     """
-    frame = query.named(connection, "weighted").pl()
+    frame = _frame(connection, "weighted")
     if not frame.height:
         raise NotReadyError("There are no weighted records to export. Run ws.align() ('synalign align DIR') first.")
     return frame
@@ -53,5 +60,11 @@ def weighted(connection: DuckDBPyConnection) -> pl.DataFrame:
 
 def facts(connection: DuckDBPyConnection) -> dict[str, Any]:
     """Return what a dataset card says of the current alignment, by column name."""
-    rows = query.named(connection, "facts").pl().to_dicts()
+    rows = _frame(connection, "facts").to_dicts()
     return rows[0] if rows else {}
+
+
+def _frame(connection: DuckDBPyConnection, name: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
+    frame = pl.from_arrow(query.named(connection, name, parameters))
+    assert isinstance(frame, pl.DataFrame)
+    return frame

@@ -6,6 +6,8 @@ here, and said so, before anything is written. A type that the store or the SQL 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 
 from synalign.errors import InputError
@@ -28,8 +30,15 @@ _PLAIN = (
 )  # fmt: skip
 
 
-def own_columns(rows: pl.DataFrame, taken: set[str], source: str, notes: list[str]) -> list[pl.Series]:
-    """Return the columns of `rows` that are not `taken`, under the names and types that they are stored with.
+#: Other names of splits that a file may use.
+SPLIT_NAMES = {"training": "train", "dev": "validation", "val": "validation", "valid": "validation"}
+
+
+def own_columns(rows: pl.DataFrame, named: Mapping[str, str], source: str, notes: list[str]) -> list[pl.Series]:
+    """Return the columns of `rows` that have no meaning, under the names and types that they are stored with.
+
+    Args:
+        named: {meaning: column} of those that have one.
 
     Raises:
         InputError: if two columns would get one name (upper and lower case are one in SQL), or a type is not storable.
@@ -37,7 +46,7 @@ def own_columns(rows: pl.DataFrame, taken: set[str], source: str, notes: list[st
     kept: list[pl.Series] = []
     seen: dict[str, str] = {}
     for place, name in enumerate(rows.columns, start=1):
-        if name in taken:
+        if name in named.values():
             continue
         stored = stored_name(name, place)
         if stored.lower() in seen:
@@ -52,7 +61,7 @@ def own_columns(rows: pl.DataFrame, taken: set[str], source: str, notes: list[st
                 if name.lower() in _RESERVED
                 else "has a name that is not storable"
             )
-            notes.append(f"the column {name!r} {why}; it is kept as {stored!r}")
+            notes.append(f"the column {name!r} {why}; it is kept as {stored!r}{_cure(rows[name], named)}")
         kind = stored_type(rows.schema[name])
         if kind is None:
             raise InputError(
@@ -61,6 +70,27 @@ def own_columns(rows: pl.DataFrame, taken: set[str], source: str, notes: list[st
             )
         kept.append(rows[name].cast(kind).alias(stored))
     return kept
+
+
+def _cure(values: pl.Series, named: Mapping[str, str]) -> str:
+    """Return what to say, if anything, about a column that is called as a meaning is and was not named as it."""
+    name, meaning = values.name, values.name.lower()
+    if meaning not in ("text", "label", "id", "split") or (meaning in named and meaning != "text"):
+        return ""
+    say = f"say {meaning}={name!r} (--{meaning} {name})"
+    if meaning == "label":
+        return f": the records have no labels; {say}"
+    held_out = _held_out(values) if meaning == "split" else 0
+    if held_out:
+        return f": {held_out} rows that it marks as test or validation are taken as train; {say} to use it"
+    return f": {say} to use it"
+
+
+def _held_out(values: pl.Series) -> int:
+    if values.dtype not in (pl.String, pl.Categorical, pl.Enum):
+        return 0
+    marks = values.cast(pl.String).str.strip_chars().str.to_lowercase().replace(SPLIT_NAMES)
+    return marks.filter(marks.is_in(["test", "validation"])).len()
 
 
 def stored_name(name: str, place: int) -> str:

@@ -75,8 +75,10 @@ def _collected(lazy: pl.LazyFrame) -> pl.DataFrame:
 
 
 def _from_pandas(frame: pd.DataFrame) -> pl.DataFrame:
+    # An index with a name is data; one that was set with drop=False is a column already.
+    index = any(name is not None and name not in frame.columns for name in frame.index.names)
     try:
-        table = pa.Table.from_pandas(frame, preserve_index=False)
+        table = pa.Table.from_pandas(frame, preserve_index=index)
     except (pa.ArrowException, ValueError) as error:
         raise InputError(f"The pandas frame cannot be read: {_first_line(error)}. Nothing was written.") from error
     return _from_arrow(table, "the pandas frame")

@@ -74,7 +74,14 @@ class Journal:
 
     def runs(self, step: str | None = None) -> list[Run]:
         """Return the finished runs, of one step or of all, in the order in which they finished."""
-        rows = self._lake.read("runs", _READ, where=f"step = {quote(step)}" if step else None).to_pylist()
+        return self._runs(f"step = {quote(step)}" if step else None)
+
+    def get(self, run_id: str) -> Run | None:
+        """Return a finished run by its name."""
+        return next(iter(self._runs(f"run_id = {quote(run_id)}")), None)
+
+    def _runs(self, where: str | None) -> list[Run]:
+        rows = self._lake.read("runs", _READ, where=where).to_pylist()
         rows.sort(key=lambda row: row["sequence"])
         return [
             Run(
@@ -88,10 +95,6 @@ class Journal:
             )
             for row in rows
         ]
-
-    def get(self, run_id: str) -> Run | None:
-        """Return a finished run by its name."""
-        return next((run for run in self.runs() if run.run_id == run_id), None)
 
     def current(self, step: str) -> Run | None:
         """Return the run of `step` that later steps build on: finished or activated last."""

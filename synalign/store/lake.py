@@ -5,6 +5,7 @@ Writes are whole commits, insert-only by key, so that doing one again adds nothi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -27,6 +28,12 @@ DATA_STORAGE_VERSION = "2.1"
 #: Table versions that are younger are kept by `compact`, since a reader may have them open.
 KEEP_VERSIONS = timedelta(minutes=10)
 
+#: Tables of no more fragments are left as they are by `compact`: rewriting costs more than it gives.
+FEW_FRAGMENTS = 8
+
+#: Where in its own source Lance met an error, which says nothing to a user.
+_SOURCE = re.compile(r",?\s*/\S*\.rs:\d+(:\d+)?")
+
 
 def quote(value: str) -> str:
     """Return a SQL string literal for a Lance filter."""
@@ -39,6 +46,11 @@ def is_in(column: str, values: Iterable[str], *, negate: bool = False) -> str:
     if not listed:
         return "true" if negate else "false"
     return f"{column} {'not in' if negate else 'in'} ({listed})"
+
+
+def reason(error: Exception) -> str:
+    """Return what a foreign error says, without paths of the library's own source."""
+    return _SOURCE.sub("", str(error)).strip()
 
 
 class Lake:
@@ -132,7 +144,7 @@ class Lake:
         try:
             return lance.dataset(str(path))
         except (ValueError, OSError) as error:
-            raise StoreError(f"The table {name!r} at {path} cannot be opened: {error}.") from error
+            raise StoreError(f"The table {name!r} at {path} cannot be opened: {reason(error)}.") from error
 
     def schema(self, name: str, spec: TableSpec | None = None) -> pa.Schema:
         """Return the columns of a table as they are now, the user's own included."""
@@ -148,16 +160,17 @@ class Lake:
             query = self._open(name).search(vector, vector_column_name="vector").distance_type("cosine")
             return query.where(where, prefilter=True).limit(count).select([*columns, "_distance"]).to_arrow()
 
-    def compact(self, name: str) -> int:
-        """Merge small files, drop old versions and files no version names; return the bytes given back.
+    def compact(self, name: str) -> None:
+        """Merge the files of a table of many, drop its old versions and the files that no version names.
 
+        Versions younger than `KEEP_VERSIONS` stay with their files: merging takes space until a later call.
         Only safe while no other process writes: files of a writer under way look like orphans.
         """
         dataset = self.dataset(name)
         with _mapped(name, "compacted"):
-            dataset.optimize.compact_files()
-            stats = dataset.cleanup_old_versions(older_than=KEEP_VERSIONS, delete_unverified=True)
-        return int(stats.bytes_removed)
+            if len(dataset.get_fragments()) > FEW_FRAGMENTS:
+                dataset.optimize.compact_files()
+            dataset.cleanup_old_versions(older_than=KEEP_VERSIONS, delete_unverified=True)
 
     def drop(self, name: str) -> None:
         """Remove a whole table."""
@@ -223,4 +236,4 @@ def _mapped(name: str, done: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError, pa.ArrowException) as error:
-        raise StoreError(f"The table {name!r} cannot be {done}: {error}") from error
+        raise StoreError(f"The table {name!r} cannot be {done}: {reason(error)}") from error

@@ -67,7 +67,7 @@ class Ledger:
                     connection.execute(statement, {name: values.get(name) for name in _COLUMNS})
             except sqlite3.Error as error:
                 raise StoreError(
-                    f"The ledger {self.path} cannot be written: {error}. The reply was not kept."
+                    f"The ledger {self.path} cannot be written: {error}. The reply was not kept.{_cure(error)}"
                 ) from error
 
     def rows(self, call_ids: Iterable[str] | None = None) -> pa.Table:
@@ -106,7 +106,7 @@ class Ledger:
                     return _fetch(self._connection, statement, values)
                 return self._read_only(statement, values)
             except sqlite3.Error as error:
-                raise StoreError(f"The ledger {self.path} cannot be read: {error}.") from error
+                raise StoreError(f"The ledger {self.path} cannot be read: {error}.{_cure(error)}") from error
 
     def _read_only(self, statement: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
         # Opened for reading alone, SQLite leaves its log and index behind when it closes: only where it must be.
@@ -139,8 +139,26 @@ class Ledger:
                     dropped = connection.total_changes - before
                 connection.execute("vacuum")
             except sqlite3.Error as error:
-                raise StoreError(f"The ledger {self.path} cannot be trimmed: {error}.") from error
+                raise StoreError(f"The ledger {self.path} cannot be trimmed: {error}.{_cure(error)}") from error
         return dropped
+
+    def fail(self, call_ids: Iterable[str], error: str) -> None:
+        """Mark calls as failed, so that they are asked again. Replies are kept; `error` is put where none was.
+
+        Raises:
+            StoreError: if the file cannot be written. The calls are as they were then.
+        """
+        statement = (
+            f"update calls set status = '{FAILED}', error = coalesce(error, ?), finished_at = ? "
+            "where call_id in (select value from json_each(?))"
+        )
+        values = [error, datetime.now(UTC).isoformat(), json.dumps(list(call_ids))]
+        with self._lock:
+            try:
+                with self._open() as connection:
+                    connection.execute(statement, values)
+            except sqlite3.Error as cause:
+                raise StoreError(f"The ledger {self.path} cannot be written: {cause}.") from cause
 
     def close(self) -> None:
         """Close the file. The ledger can be used again: the next call opens it."""
@@ -158,6 +176,13 @@ class Ledger:
             connection.execute(_CREATE)
             self._connection = connection
         return self._connection
+
+
+def _cure(error: sqlite3.Error) -> str:
+    """Say what to do about a file that is no database or a damaged one, the two that have no class of their own."""
+    if type(error) is not sqlite3.DatabaseError:
+        return ""
+    return " Move the file away: replies in the table `calls` stay, those not yet folded into it are asked again."
 
 
 def _fetch(connection: sqlite3.Connection, statement: str, values: Sequence[str]) -> list[tuple[Any, ...]]:

@@ -8,8 +8,8 @@ times a table's time.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from synalign.errors import InputError, SqlError, StoreError
 from synalign.store import statements
-from synalign.store.lake import Lake
+from synalign.store.lake import Lake, reason
 from synalign.store.ledger import Ledger
 from synalign.store.schemas import TABLES, empty
 
@@ -31,15 +31,20 @@ MATERIALISED = ("synthetic_weighted", "training_mix")
 _SETTINGS = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
 _ZONED = ("TIMESTAMP WITH TIME ZONE", "TIME WITH TIME ZONE")
 _TEMPORARY_SUFFIX = ".publishing"
+#: What a run that finishes meanwhile writes last is opened first: a run that is seen has all its rows.
+_OPENED_FIRST = ("runs", "activations")
 
 
 def connect(lake: Lake, ledger: Ledger, labels: Mapping[str, str]) -> DuckDBPyConnection:
     """Return an in-memory DuckDB connection with all relations over the newest state of the tables."""
     connection = duckdb.connect(config=_SETTINGS)
-    for name in TABLES:
-        relation = lake.dataset(name) if lake.exists(name) else empty(name)
-        connection.register(f"raw_{name}", relation)
+    for name in _OPENED_FIRST:
+        _register(connection, lake, name)
+    # The ledger is read before `calls` is opened: what gc moves there meanwhile is in one of the two, or in both.
     connection.register("raw_ledger", ledger.rows_but(lake.read("calls", ["call_id"])["call_id"].to_pylist()))
+    for name in TABLES:
+        if name not in _OPENED_FIRST:
+            _register(connection, lake, name)
     meanings = pa.table(
         {"label": pa.array(labels.keys(), pa.string()), "label_name": pa.array(labels.values(), pa.string())}
     )
@@ -61,7 +66,8 @@ def run(
         SqlError: with DuckDB's message, and the relations there are if it names one that is not there.
     """
     try:
-        relation = connection.sql(sql, params=parameters)
+        with _interruptible():
+            relation = connection.sql(sql, params=parameters)
     except duckdb.Error as error:
         known = f"\n\nRelations of a workspace: {', '.join(relation_names())}."
         raise SqlError(str(error).strip() + (known if isinstance(error, duckdb.CatalogException) else "")) from error
@@ -85,9 +91,10 @@ def fetch(relation: DuckDBPyRelation) -> tuple[list[str], list[tuple[Any, ...]]]
                 for place, kind in enumerate(relation.types, start=1)
             ]
             relation = relation.project(", ".join(shown))
-        return columns, relation.fetchall()
+        with _interruptible():
+            return columns, relation.fetchall()
     except duckdb.Error as error:
-        raise SqlError(str(error).strip()) from error
+        raise SqlError(reason(error)) from error
 
 
 def relation_names() -> list[str]:
@@ -95,9 +102,17 @@ def relation_names() -> list[str]:
     return sorted(statement.name for area in ("base", "views") for statement in statements.load(area))
 
 
-def named(connection: DuckDBPyConnection, name: str, parameters: Mapping[str, Any] | None = None) -> DuckDBPyRelation:
-    """Return the result of a shipped query, a file in `sql/queries/`, with its parameters bound."""
-    return connection.sql(statements.read("queries", name).sql, params=parameters)
+def named(connection: DuckDBPyConnection, name: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+    """Return the whole result of a shipped query, a file in `sql/queries/`, with its parameters bound.
+
+    Raises:
+        StoreError: if a table is damaged.
+    """
+    try:
+        with _interruptible():
+            return connection.sql(statements.read("queries", name).sql, params=parameters).to_arrow_table()
+    except duckdb.Error as error:
+        raise StoreError(f"The tables of the workspace cannot be read ({name}): {reason(error)}") from error
 
 
 def matching(connection: DuckDBPyConnection, condition: str, excluded: bool) -> list[str]:
@@ -108,8 +123,9 @@ def matching(connection: DuckDBPyConnection, condition: str, excluded: bool) -> 
     """
     choice = statements.read("queries", "synthetic_ids").sql
     try:
-        found = connection.sql(f"from ({choice}) where excluded = $excluded", params={"excluded": excluded})
-        return sorted(row[0] for row in found.filter(condition).project("id").fetchall())
+        with _interruptible():
+            found = connection.sql(f"from ({choice}) where excluded = $excluded", params={"excluded": excluded})
+            return sorted(row[0] for row in found.filter(condition).project("id").fetchall())
     except duckdb.Error as error:
         raise SqlError(
             f"{str(error).strip()}\n\nThe condition was: {condition}\nIt is what stands after 'where' over the "
@@ -143,11 +159,12 @@ def publish(lake: Lake, ledger: Ledger, labels: Mapping[str, str], path: Path, s
 
     Raises:
         StoreError: if it cannot be written. The catalog that was there then stays as it was.
+        KeyboardInterrupt: likewise.
     """
     temporary = path.with_name(path.name + _TEMPORARY_SUFFIX)
-    _remove(temporary)
     try:
-        with closing(connect(lake, ledger, labels)) as connection:
+        _remove(temporary)
+        with _interruptible(), closing(connect(lake, ledger, labels)) as connection:
             connection.execute(f"attach {_literal(temporary)} as published (storage_version 'v1.0.0')")
             for statement in statements.load("base"):
                 connection.execute(f"create table published.{statement.name} as from {statement.name}")
@@ -175,8 +192,12 @@ def publish(lake: Lake, ledger: Ledger, labels: Mapping[str, str], path: Path, s
         path.with_name(path.name + ".wal").unlink(missing_ok=True)
         os.replace(temporary, path)
     except (duckdb.Error, OSError) as error:
-        _remove(temporary)
-        raise StoreError(f"{path} could not be published: {error}. The one that was there is unchanged.") from error
+        raise StoreError(
+            f"{path} could not be published: {reason(error)}. The one that was there is unchanged."
+        ) from error
+    finally:
+        with suppress(OSError):  # What stands in the way was said above.
+            _remove(temporary)
 
 
 def read_file(path: Path, sql: str) -> pa.Table:
@@ -186,13 +207,32 @@ def read_file(path: Path, sql: str) -> pa.Table:
         InputError: if the file is no DuckDB database, is locked, or the query fails.
     """
     try:
-        with closing(duckdb.connect(str(path), read_only=True, config=_SETTINGS)) as connection:
+        with (
+            _interruptible(),
+            closing(duckdb.connect(str(path), read_only=True, config=_SETTINGS)) as connection,
+        ):
             relation = connection.sql(sql)
             if relation is None:
                 raise InputError(f"The query over {path} returns no rows: {sql!r}. Give a select.")
             return relation.to_arrow_table()
     except duckdb.Error as error:
         raise InputError(f"{path}: {str(error).strip()}\nThe query was: {sql}\nNothing was written.") from error
+
+
+def _register(connection: DuckDBPyConnection, lake: Lake, name: str) -> None:
+    connection.register(f"raw_{name}", lake.dataset(name) if lake.exists(name) else empty(name))
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt for what DuckDB makes of one: Ctrl-C is no fault of the query."""
+    try:
+        yield
+    except (duckdb.Error, RuntimeError) as error:
+        said = str(error).partition("\nLINE ")[0]  # After that comes the query, which may hold any word.
+        if said.startswith(("INTERRUPT", "Query interrupted")) or "KeyboardInterrupt" in said:
+            raise KeyboardInterrupt from error
+        raise
 
 
 def _define(connection: DuckDBPyConnection, sql: str, area: str, name: str) -> None:

@@ -10,13 +10,12 @@ import polars as pl
 
 from synalign import ids
 from synalign.errors import InputError, UsageError
-from synalign.store.columns import as_text, json_lines, own_columns
+from synalign.store.columns import SPLIT_NAMES, as_text, json_lines, own_columns
 from synalign.store.schemas import SPLITS
 
 _SHOWN = 10
 #: Labels that would be mistaken for "all records" and "no label" where labels are listed.
 _RESERVED_LABELS = ("*", "(none)")
-_SPLIT_NAMES = {"training": "train", "dev": "validation", "val": "validation", "valid": "validation"}
 #: Columns of a frame of records that are not the user's own. `_row` numbers the rows while they are read.
 _STANDARD = ("id", "text", "label", "split", "_row")
 
@@ -165,7 +164,7 @@ def _standard_columns(
     label = label_text(rows[columns.label], source) if columns.label else none
     split = _split_names(rows[columns.split], source) if columns.split else none
     standard = zip(_STANDARD, (record_id, rows[columns.text], label, split, row), strict=True)
-    own = own_columns(rows, set(columns.named().values()), source, notes)
+    own = own_columns(rows, columns.named(), source, notes)
     return pl.DataFrame([*(values.alias(name) for name, values in standard), *own])
 
 
@@ -179,12 +178,12 @@ def _given_ids(values: pl.Series, row: pl.Series, source: str) -> pl.Series:
 
 def _split_names(values: pl.Series, source: str) -> pl.Series:
     given = as_text(values, "split", source).str.strip_chars().str.to_lowercase().replace("", None)
-    named = given.replace(_SPLIT_NAMES)
+    named = given.replace(SPLIT_NAMES)
     unknown = sorted(set(named.drop_nulls().unique().to_list()) - set(SPLITS))
     if unknown:
         raise InputError(
             f"{source}: the split column {values.name!r} holds {', '.join(map(repr, unknown[:_SHOWN]))}; allowed are "
-            f"{', '.join(SPLITS)} (also {', '.join(_SPLIT_NAMES)}). Nothing was written."
+            f"{', '.join(SPLITS)} (also {', '.join(SPLIT_NAMES)}). Nothing was written."
         )
     return named
 

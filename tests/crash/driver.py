@@ -28,6 +28,7 @@ import synalign.cli
 from synalign.store import query
 from synalign.store.lake import Lake
 from synalign.store.ledger import Ledger
+from synalign.store.schemas import TABLES
 
 #: How long a write is taken to last that did not occur in the undisturbed run.
 UNKNOWN_SECONDS = 0.01
@@ -90,6 +91,8 @@ def install(killer: Killer) -> None:
     def insert_named(self: Lake, name: str, rows: Any, spec: Any = None) -> int:
         first = rows.slice(0, 1).to_pylist()
         run = f"{first[0].get('step', '')}:{first[0].get('run_id', '')[:6]}" if first else "no rows"
+        # A table is made first, as a write by itself, so that it is killed inside as well.
+        self._open_or_create(name, spec or TABLES[name])
         return killer.act(f"insert:{name}:{run}", lambda: insert(self, name, rows, spec))
 
     def create_named(self: Lake, name: str, spec: Any) -> Any:
@@ -103,9 +106,11 @@ def install(killer: Killer) -> None:
         return killer.act(f"delete:{name}", lambda: delete(self, name, where))
 
     def add_named(self: Lake, name: str, fields: Any) -> None:
+        self._open_or_create(name, TABLES[name])
         killer.act(f"add_columns:{name}", lambda: add_columns(self, name, fields))
 
     def put_named(self: Ledger, row: Any) -> None:
+        self._open()
         killer.act(f"ledger:{row['call_id'][:6]}", lambda: put(self, row))
 
     def open_named(self: Ledger) -> Any:

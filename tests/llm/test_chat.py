@@ -65,7 +65,7 @@ def test_a_call_is_named_by_all_that_decides_its_reply() -> None:
     assert base.call_id == ask("u").call_id
     changes: dict[str, Any] = {
         "model": "x", "base_url": "http://x", "system": "x", "user": "x", "schema_name": "x", "schema": {"type": "x"},
-        "temperature": 0.0, "max_tokens": 5, "seed": 0, "count": 1,
+        "temperature": 0.0, "max_tokens": 5, "seed": 0, "count": 1, "recording": "x",
     }  # fmt: skip
     assert set(changes) == {field.name for field in dataclasses.fields(ChatRequest)}
     names = {dataclasses.replace(base, **{name: value}).call_id for name, value in changes.items()}
@@ -116,6 +116,19 @@ def test_a_reply_in_between_starts_the_count_of_unavailable_anew() -> None:
     assert len(run(users, concurrency=1)[1]) == len(users)
     with pytest.raises(ModelUnavailableError, match="3 requests in a row"):
         run([*users, "away7", "never"], concurrency=1)
+
+
+def test_refusals_in_a_row_stop_all_while_nothing_was_ever_answered() -> None:
+    users = [f"refuse{number}" for number in range(50)]
+    model, outcomes = Echo(), list[Any]()
+    with pytest.raises(ModelRefusedError, match=r"6 requests in a row were refused.*not this one.*asks again"):
+        run_calls(lambda: model, [ask(user) for user in users], outcomes.append, concurrency=2)
+    assert 6 <= len(outcomes) == len({outcome.call_id for outcome in outcomes}) <= 8
+    assert len(model.asked) <= 8
+    assert model.closed
+    assert len(run(["ok", *users], concurrency=2)[1]) == 51
+    assert len(run(users, concurrency=2, answered=True)[1]) == 50
+    assert len(run([*users[:5], "away", *users[5:10]], concurrency=2)[1]) == 11
 
 
 def test_the_place_of_a_request_is_free_only_after_it_is_handed_over() -> None:
@@ -170,21 +183,6 @@ def test_it_works_outside_the_main_thread() -> None:
     thread.start()
     thread.join(10)
     assert len(found) == 2
-
-
-def test_cancelling_keeps_what_was_received() -> None:
-    model, outcomes, cancelled = Echo(), list[Any](), threading.Event()
-
-    def take(outcome: Any) -> None:
-        outcomes.append(outcome)
-        cancelled.set()
-
-    started = time.monotonic()
-    requests = [ask(user) for user in ("a", "hang1", "hang2", "b")]
-    run_calls(lambda: model, requests, take, concurrency=2, cancelled=cancelled)
-    assert time.monotonic() - started < 3
-    assert [outcome.text for outcome in outcomes] == ["a"]
-    assert model.closed
 
 
 INTERRUPTED = """

@@ -19,7 +19,13 @@ import polars as pl
 import pytest
 
 import synalign as sa
-from synalign.errors import ModelAuthError, ModelUnavailableError
+from synalign.errors import (
+    ModelAuthError,
+    ModelError,
+    ModelRefusedError,
+    ModelUnavailableError,
+    NotReadyError,
+)
 from tests.conftest import CORPUS
 from tests.llm.server import Answer, Server, chat, error
 
@@ -262,3 +268,107 @@ def test_a_wrong_key_stops_at_once_and_is_stored_nowhere(serve: Serve, selected:
     assert holders == []
     refuse.clear()
     assert workspace.generate().counts["calls"] == 5
+
+
+def statuses(workspace: sa.Workspace) -> dict[str, int]:
+    return dict(workspace.sql("select status, count(*) from calls group by all").fetchall())
+
+
+def folded(workspace: sa.Workspace) -> int:
+    return workspace._lake.read("calls").num_rows
+
+
+BAD: dict[str, tuple[Answer, type[ModelError], str]] = {
+    "refused": (error(400, "temperature unknown", "invalid_prompt"), ModelRefusedError, "6 requests.*temperature unkn"),
+    "unreadable": (chat("I would rather not."), ModelError, "none of 6 replies.*not_json.*rather not"),
+}
+
+
+@pytest.mark.parametrize("step", ["reason", "generate"])
+@pytest.mark.parametrize("kind", BAD)
+def test_a_step_without_one_usable_reply_fails_and_asks_again(
+    serve: Serve, selected: Selected, step: str, kind: str
+) -> None:
+    answer, expected, says = BAD[kind]
+    broken = threading.Event()
+    broken.set()
+    server = serve(lambda body, _: answer if broken.is_set() and purpose(body) == step else good(body))
+    workspace = selected(server)
+    if step == "generate":
+        workspace.reason()
+    before, sent = folded(workspace), len(server.bodies)
+    for attempt in (1, 2):
+        with pytest.raises(ModelError, match=rf"{step}: .*{says}.*asks again") as caught:
+            getattr(workspace, step)()
+        assert type(caught.value) is expected
+        assert len(server.bodies) == sent + 6 * attempt
+    assert folded(workspace) == before
+    assert statuses(workspace) == {"failed": 6} | ({"complete": 6} if before else {})
+    replies = {row[0] for row in workspace.sql("select reply from calls where status = 'failed'").fetchall()}
+    assert replies == ({"I would rather not."} if kind == "unreadable" else {None})
+    assert one(workspace, f"select count(*) from runs where step = '{step}'") == 0
+    assert one(workspace, "select count(*) from rejections") == 0
+    broken.clear()
+    assert not getattr(workspace, step)().reused
+    assert statuses(workspace) == {"complete": before + 6}
+    assert folded(workspace) == before + 6
+    assert getattr(workspace, step)().reused
+    assert len(server.bodies) == sent + 18
+
+
+def test_replies_without_a_record_are_not_usable(serve: Serve, selected: Selected) -> None:
+    server = serve(lambda body, _: good(body) if purpose(body) == "reason" else records())
+    workspace = selected(server)
+    workspace.reason()
+    with pytest.raises(ModelError, match="generate: none of 6 replies can be used"):
+        workspace.generate()
+    assert one(workspace, "select count(*) from runs where step = 'generate'") == 0
+
+
+def test_many_refusals_before_any_answer_stop_the_step_and_are_asked_again(serve: Serve, selected: Selected) -> None:
+    broken = threading.Event()
+    broken.set()
+    server = serve(lambda body, _: error(400, "no", "invalid_prompt") if broken.is_set() else good(body))
+    workspace = selected(server, concurrency=1)
+    with pytest.raises(ModelRefusedError, match="3 requests in a row were refused and none was answered"):
+        workspace.reason()
+    assert len(server.bodies) == 3
+    assert statuses(workspace) == {"failed": 3}
+    broken.clear()
+    assert workspace.reason().counts["attributes"] == SELECTIONS
+    assert len(server.bodies) == 3 + 6
+
+
+def test_replies_that_an_earlier_run_could_not_use_are_asked_again_when_none_is_left(
+    serve: Serve, selected: Selected
+) -> None:
+    """Five of six were refused in a finished run and are in `calls`; a run over these five alone has none."""
+    broken = threading.Event()
+    broken.set()
+
+    def behave(body: dict[str, Any], number: int) -> Answer:
+        return error(400, "no", "invalid_prompt") if broken.is_set() and number else good(body)
+
+    server = serve(behave)
+    workspace = selected(server, concurrency=1)
+    workspace.reason()
+    assert folded(workspace) == 6
+    workspace.gc()
+    answered = workspace.sql("select selection_id from attributes").fetchall()[0][0]
+    workspace._lake.delete("selections", f"selection_id = '{answered}'")
+    workspace._lake.delete("runs", "step = 'reason'")
+    with pytest.raises(ModelRefusedError, match="reason: all 5 requests were refused"):
+        workspace.reason()
+    assert statuses(workspace) == {"complete": 1, "failed": 5}
+    broken.clear()
+    assert workspace.reason().counts["attributes"] == 5
+    assert statuses(workspace) == {"complete": 6}
+    assert len(server.bodies) == 6 + 5
+
+
+def test_generate_without_attributes_says_where_to_look(serve: Serve, selected: Selected) -> None:
+    workspace = selected(serve(good))
+    workspace.reason()
+    workspace._lake.delete("attributes", "true")
+    with pytest.raises(NotReadyError, match=r"no attributes.*rejections.*ws\.reason\(\)"):
+        workspace.generate()

@@ -12,6 +12,7 @@ import pytest
 import synalign as sa
 from synalign.errors import StoreError
 from synalign.store.journal import Plan
+from synalign.store.lake import FEW_FRAGMENTS
 from synalign.store.schemas import TABLES, vectors_spec
 
 QUERY = "select id, weight from synthetic_weighted order by id"
@@ -78,3 +79,29 @@ def test_a_workspace_that_cannot_be_written_is_a_typed_error(tmp_path: Path) -> 
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match="cannot be written"):
         sa.open(tmp_path / "file" / "workspace").ingest(pl.DataFrame({"text": ["a lamp"]}))
+
+
+def _bytes(workspace: sa.Workspace) -> int:
+    files = [*workspace._lake.path.rglob("*"), *workspace.path.glob("ledger.sqlite*")]
+    return sum(path.stat().st_size for path in files if path.is_file())
+
+
+def test_gc_says_what_it_gave_back_and_does_not_grow_a_workspace(filled: sa.Workspace, tmp_path: Path) -> None:
+    workspace = _copy(filled, tmp_path / "w")
+    for _ in range(2):
+        before = _bytes(workspace)
+        given_back = workspace.gc()["bytes"]
+        assert given_back == before - _bytes(workspace)
+        assert given_back >= 0
+
+
+def test_a_table_of_many_fragments_is_merged(blank: Path) -> None:
+    workspace = sa.open(blank)
+    for number in range(FEW_FRAGMENTS + 1):
+        assert len(workspace._lake.dataset("real").get_fragments() if number else []) == number
+        workspace.ingest(pl.DataFrame({"text": [f"text {number}"]}))
+    before = _bytes(workspace)
+    given_back = workspace.gc()["bytes"]
+    assert given_back == before - _bytes(workspace)
+    assert len(workspace._lake.dataset("real").get_fragments()) == 1
+    assert workspace.sql("select count(*) from real").fetchall() == [(FEW_FRAGMENTS + 1,)]

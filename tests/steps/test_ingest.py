@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import re
 from pathlib import Path
 
 import duckdb
@@ -238,3 +239,58 @@ def test_own_columns_that_cannot_be_kept_are_refused(values: pl.Series, blank: P
     with pytest.raises(InputError, match=r"'own' holds .*, which cannot be stored"):
         sa.open(blank).ingest(pl.DataFrame({"text": ["a"]}).with_columns(values.alias("own")))
     assert not blank.exists()
+
+
+def test_own_values_of_known_records_are_kept_and_that_is_said(blank: Path):
+    workspace = sa.open(blank)
+    workspace.ingest(frame(text=["a", "b"], channel=["chat", "app"], stars=[1, 2]))
+    again = workspace.ingest(
+        frame(text=["a", "b", "c"], channel=["chat", "mail", "app"], stars=[1, 2, 3], extra=[5, 6, 7])
+    )
+    assert "2 records were in the workspace already; their columns channel, extra are kept as they were" in again.notes
+    found = workspace.sql("select text, channel, stars, extra from real order by text").fetchall()
+    assert found == [("a", "chat", 1, None), ("b", "app", 2, None), ("c", "app", 3, 7)]
+    same = workspace.ingest(frame(text=["a", "b", "d"], channel=["chat", "app", "app"], stars=["1", "2", "3"]))
+    assert "2 records were in the workspace already" in same.notes
+
+
+def test_synthetic_texts_of_real_records_are_counted(blank: Path):
+    workspace = sa.open(blank)
+    real = frame(text=["a", "b", "c", "d"], split=["train", "test", "test", "train"])
+    workspace.ingest(real, split="split")
+    note = (
+        '3 of these texts are texts of real records (2 of the test split): exclude them with synalign exclude DIR "{}"'
+    )
+    condition = "text in (select text from real)"
+    outcome = workspace.ingest(frame(text=["a", "b", "c", "new"]), synthetic=True)
+    assert note.format(condition) in outcome.notes
+    workspace.exclude(condition)
+    assert workspace.sql("select count(*) from exclusions").fetchall() == [(3,)]
+    assert not any("real records" in note for note in workspace.ingest(frame(text=["e"]), synthetic=True).notes)
+
+
+CURES = {
+    "split": (
+        frame(text=["a", "b", "c"], split=["train", "Test", "dev"]),
+        {},
+        "2 rows that it marks as test or validation are taken as train; say split='split' (--split split) to use it",
+    ),
+    "split of train only": (frame(text=["a"], split=["train"]), {}, ": say split='split' (--split split) to use it"),
+    "Split": (frame(text=["a"], Split=["test"]), {}, "1 rows .* say split='Split' \\(--split Split\\)"),
+    "split of numbers": (frame(text=["a"], split=[1]), {}, ": say split='split'"),
+    "label": (frame(text=["a"], label=["x"]), {}, "the records have no labels; say label='label' (--label label)"),
+    "id": (frame(text=["a"], id=["x"]), {}, "say id='id' (--id id)"),
+    "text": (frame(text=["a"], body=["x"]), {"text": "body"}, "say text='text' (--text text)"),
+}
+
+
+@pytest.mark.parametrize("case", CURES)
+def test_a_column_that_was_not_named_comes_with_its_cure(case: str, blank: Path):
+    given, options, cure = CURES[case]
+    notes = " ".join(sa.open(blank).ingest(given, **options).notes)
+    assert cure in notes or re.search(cure, notes)
+
+
+def test_a_second_label_column_is_no_missing_label(blank: Path):
+    notes = sa.open(blank).ingest(frame(text=["a"], label=["x"], topic=["y"]), label="topic").notes
+    assert notes == ("the column 'label' was not named as one with a meaning; it is kept as 'file_label'",)

@@ -251,3 +251,17 @@ def test_json_lines_of_mixed_types_become_text(tmp_path):
     lines = [{"text": "a", "label": 1}, {"text": "b", "label": "x"}, {"text": "c", "own": [1]}]
     source = write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, lines)))
     assert records(source).frame["label"].to_list() == ["1", "x", None]
+
+
+@pytest.mark.parametrize(
+    "index", [["x", "y"], range(2), pd.MultiIndex.from_tuples([(1, "x"), (2, "y")], names=["n", "m"])]
+)
+def test_an_index_with_a_name_is_kept(index):
+    frame = pd.DataFrame({"text": ["a", "b"]}, index=index)
+    names = [name for name in frame.index.names if name]
+    assert files.read(frame, [])[0].columns == ["text", *names]
+    if not names:
+        frame.index.name = "ticket"
+        rows = files.read(frame, [])[0]
+        assert rows["ticket"].to_list() == list(index)
+        assert files.read(frame.reset_index().set_index("ticket", drop=False), [])[0].columns == ["ticket", "text"]

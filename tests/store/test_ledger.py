@@ -123,7 +123,7 @@ def test_a_file_that_is_no_ledger(tmp_path: Path):
     path.write_bytes(b"no database, but long enough to be looked at " * 50)
     ledger = Ledger(path)
     for use in (lambda: ledger.put(call("a")), ledger.rows, lambda: ledger.forget(["a"])):
-        with pytest.raises(StoreError, match=r"ledger\.sqlite"):
+        with pytest.raises(StoreError, match=r"ledger\.sqlite.*Move the file away: replies in the table `calls` stay"):
             use()
 
 
@@ -149,3 +149,10 @@ def test_a_file_whose_making_was_killed_is_an_empty_ledger(tmp_path: Path):
     assert ledger.state() == [0, None]
     ledger.put({"call_id": "a", "status": "complete"})
     assert ledger.state()[0] == 1
+
+
+def test_a_folder_in_the_place_of_the_ledger_is_not_called_damaged(tmp_path: Path):
+    (tmp_path / "ledger.sqlite").mkdir()
+    with pytest.raises(StoreError, match="cannot be read") as caught:
+        Ledger(tmp_path / "ledger.sqlite").rows()
+    assert "Move the file away" not in str(caught.value)

@@ -6,9 +6,14 @@ import hashlib
 
 import duckdb
 import numpy as np
+import polars as pl
 import pytest
 
+import synalign as sa
+from synalign.errors import UsageError
 from synalign.store import statements
+
+VALUES = "('a'), ('b'), ('c'), ('e')"
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +116,39 @@ def test_weights_that_do_not_sum_to_one_are_scaled(weights):
             ("id1", 100),
         ]
         assert connection.sql("from sample_synthetic(0)").fetchall() == []
+
+
+OWN = ["reach", "place", "total", "start", "heaviest", "largest", "reach_before", "n", "seed", "d", "s", "drawn_copies"]
+
+
+def test_columns_of_a_user_are_kept_whatever_they_are_called(weights):
+    with duckdb.connect() as connection:
+        own = ", ".join(f"id || '{name}' as {name}" for name in OWN)
+        connection.execute(
+            f"create table synthetic_weighted as select id, 0.25 as weight, {own} from (values {VALUES}) t(id)"
+        )
+        connection.execute(statements.read("macros", "sample_synthetic").sql)
+        found = connection.sql("from sample_synthetic(8) order by id")
+        assert found.columns == ["id", "weight", *OWN, "copies"]
+        for name, weight, *values, copies in found.fetchall():
+            assert (weight, copies, values) == (0.25, 2, [name + column for column in OWN])
+
+
+def test_a_workspace_with_such_columns_can_be_sampled(blank):
+    workspace = sa.open(blank)
+    workspace.ingest(pl.DataFrame({"text": [f"the lamp number {n} is broken" for n in range(12)]}))
+    made = pl.DataFrame({"text": [f"my lamp {n} broke" for n in range(12)]})
+    own = [pl.Series(name, range(12)) for name in (*OWN, "copies")]
+    workspace.ingest(made.with_columns(own), synthetic=True)
+    workspace.align(features=64)
+    sample = workspace.sample(40)
+    assert sample["copies"].sum() == 40
+    assert {*OWN, "file_copies"} <= set(sample.columns)
+    assert sample["reach"].to_list() == sample["file_copies"].to_list()
+
+
+@pytest.mark.parametrize("n", [2.5, "3", None, 3.0])
+def test_a_number_of_draws_that_is_no_integer(filled, n):
+    with pytest.raises(UsageError, match="must be an integer"):
+        filled.sample(n)
+    assert filled.sample(np.int64(3))["copies"].sum() == 3
