@@ -29,7 +29,8 @@ def test_all_records_come_back(filled: sa.Workspace, weighted: pl.DataFrame, suf
     np.testing.assert_allclose(found["weight"].to_numpy(), weighted["weight"].to_numpy(), rtol=1e-12)
     card = (tmp_path / f"out{suffix}.md").read_text(encoding="utf-8")
     assert f"| rows | {weighted.height} |" in card
-    assert "effective_share" in card
+    assert "| effective share of the records | " in card
+    assert "| written by | builtin/ngram |" in card
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [path.name, f"{path.name}.md"]
 
 
