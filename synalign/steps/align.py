@@ -287,8 +287,8 @@ def _warnings(rows: Sequence[dict[str, Any]]) -> list[str]:
     if low:
         notes.append(
             f"the effective sample size is below {LOW_OVERLAP:.0%} of the records for {', '.join(low)}: the two sets "
-            "hardly overlap. Generate more where cluster_coverage shows real records and little weight, or give a "
-            "larger strength, which pulls less"
+            "hardly overlap. Generate more where cluster_coverage (which needs clusters) shows real records and "
+            "little weight, or give a larger strength, which pulls less"
         )
     slow = [row["stratum"] for row in rows if not row["converged"]]
     if slow:

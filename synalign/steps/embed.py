@@ -170,15 +170,17 @@ def fit(context: Context, settings: Embed) -> Embedder:
     context.journal.sweep(("embedders",))
     fitted_on: list[str] = []
     texts: list[str] = []
+    weights: list[int] = []
     state, dimensions = b"", settings.dimensions
     if is_fitted(settings):
         from synalign.numerics.lsa import fit_lsa
 
         chosen = _fit_texts(context)
-        fitted_on = [origin for origin in ORIGINS if chosen[origin]]
-        texts = [text for origin in fitted_on for text in chosen[origin]]
+        fitted_on = [origin for origin in ORIGINS if chosen[origin].height]
+        texts = [text for origin in fitted_on for text in chosen[origin]["text"].to_list()]
+        weights = [count for origin in fitted_on for count in chosen[origin]["multiplicity"].to_list()]
         context.progress("fitting the embedder", 0, 1)
-        lsa = fit_lsa(texts, settings.dimensions or DEFAULT_DIMENSIONS, context.config.seed)
+        lsa = fit_lsa(texts, settings.dimensions or DEFAULT_DIMENSIONS, context.config.seed, np.array(weights))
         state, dimensions = lsa.to_bytes(), lsa.dimensions
         context.progress("fitting the embedder", 1, 1)
     row = {
@@ -311,12 +313,14 @@ def _parameters(settings: Embed) -> dict[str, object]:
     return {"model": settings.model, "dimensions": dimensions, "base_url": where}
 
 
-def _fit_texts(context: Context) -> dict[str, list[str]]:
-    """Choose the texts to fit on: half the room for each side, what one leaves to the other, by the hash of the id."""
+def _fit_texts(context: Context) -> dict[str, pl.DataFrame]:
+    """Choose the text and multiplicity of the records to fit on: half the room for each side, what one leaves to the
+    other, by the hash of the id."""
     from synalign.numerics.lsa import MAX_FIT_TEXTS
 
     frames = {
-        origin: records(context, origin, split="train", with_excluded=True).select("id", "text") for origin in ORIGINS
+        origin: records(context, origin, split="train", with_excluded=True).select("id", "text", "multiplicity")
+        for origin in ORIGINS
     }
     half = MAX_FIT_TEXTS // 2
     room = {
@@ -326,11 +330,11 @@ def _fit_texts(context: Context) -> dict[str, list[str]]:
     return {origin: _by_hash(frames[origin], room[origin]) for origin in ORIGINS}
 
 
-def _by_hash(frame: pl.DataFrame, count: int) -> list[str]:
+def _by_hash(frame: pl.DataFrame, count: int) -> pl.DataFrame:
     if frame.height <= count:
-        return frame["text"].to_list()
+        return frame
     keys = pl.Series("key", [sha256(f"fit/1:{name}".encode()).hexdigest() for name in frame["id"]])
-    return frame.with_columns(keys).sort("key").head(count).sort("id")["text"].to_list()
+    return frame.with_columns(keys).sort("key").head(count).sort("id")
 
 
 def _slug(model: str) -> str:

@@ -53,7 +53,8 @@ def ingest(context: Context, records: Records, *, synthetic: bool) -> Outcome:
     done = context.journal.get(plan.run_id)
     if done is not None:
         # Records of all ingests count together: there is no current one to go back to.
-        return Outcome(done.step, done.run_id, True, done.counts)
+        counts = {"origin": origin, "records": done.counts["records"], "added": 0}
+        return Outcome(done.step, done.run_id, True, counts)
     context.journal.sweep((origin, "multiplicities"))
     frame = records.frame.with_columns(pl.lit(plan.run_id).alias("run_id"))
     if synthetic:

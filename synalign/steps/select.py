@@ -17,7 +17,7 @@ from synalign.numerics.labels import assign_labels
 from synalign.numerics.selection import Picks, select_by_variance
 from synalign.steps.cluster import centroids, embedder_of, members
 from synalign.steps.context import Context, Outcome, finish, reuse
-from synalign.steps.reading import records, vectors
+from synalign.steps.reading import record_runs, records, vectors
 from synalign.store.journal import Clock, Plan, Run
 from synalign.store.schemas import REAL, TABLES
 
@@ -86,7 +86,9 @@ def select(
 def _rows(
     context: Context, run: Run, run_id: str, settings: Select, scale: float, units: np.ndarray, picks: Picks
 ) -> list[dict[str, Any]]:
-    real = records(context, REAL, split="train")
+    # The records that were clustered, not those assigned since: they are what the run's name says.
+    clustered = [source for source in record_runs(context, REAL) if source.run_id in run.inputs]
+    real = records(context, REAL, split="train", runs=clustered)
     frame = members(context, run, REAL).join(real, on="id").sort("id")
     matrix = vectors(context, embedder_of(context, run).name, REAL, frame["id"])
     numbers, labels = frame["cluster_id"].to_numpy(), frame["label"].to_numpy()
