@@ -311,7 +311,7 @@ def _embedded_model_note(context: Context, weighted: pl.DataFrame) -> list[str]:
     calls = context.lake.read("calls", ["call_id"], "model = 'builtin/ngram'")["call_id"].to_pylist()
     written = context.lake.read(SYNTHETIC, ["id"], is_in("call_id", calls))["id"].to_pylist()
     ours = weighted.filter(pl.col("id").is_in(written))
-    if not ours.height:
+    if ours.height in (0, weighted.height):  # where it is all there is, `generate` has said so
         return []
     return [
         f"{ours.height} of {weighted.height} records, with {ours['weight'].sum():.0%} of the weight, are text of "

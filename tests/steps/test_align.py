@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -141,3 +142,18 @@ def test_one_real_and_two_synthetic_records_are_enough(tmp_path: Path) -> None:
     workspace.ingest(written, label="label", synthetic=True)
     workspace.align()
     assert workspace.sql("select sum(weight) from synthetic_weighted").fetchall()[0][0] == pytest.approx(1.0)
+
+
+def test_text_of_the_embedded_model_among_other_text_is_said_with_the_way_to_take_it_out(
+    filled: sa.Workspace, tmp_path: Path
+) -> None:
+    shutil.copytree(filled.path, tmp_path / "w")
+    workspace = sa.open(tmp_path / "w")
+    corpus = pl.read_csv(CORPUS).select("text", "label").with_columns("please: " + pl.col("text"))
+    workspace.ingest(corpus.head(40), label="label", synthetic=True)
+    ngram = workspace.sql("select count(*) from synthetic where call_id is not null").fetchall()[0][0]
+    (note,) = [note for note in workspace.align(features=64).notes if "builtin/ngram" in note]
+    assert f"{ngram} of {ngram + 40} records" in note
+    condition = note.rpartition(" DIR ")[2].strip('"')
+    assert workspace.exclude(condition).counts == {"excluded": ngram}
+    assert not [note for note in workspace.align(features=64).notes if "builtin/ngram" in note]
