@@ -149,7 +149,7 @@ def test_named_queries_come_whole(filled: sa.Workspace) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    [", /rustc/0a1b/library/core/src/ops/function.rs:250:5", ", /home/runner/work/lance/rust/lance-io/src/local.rs:12"],
+    [", /rustc/0a1b/library/core/src/ops/function.rs:250:5", ", /home/runner/src/lance/rust/lance-io/src/local.rs:12"],
 )
 def test_messages_have_no_source_paths(source: str) -> None:
     assert reason(duckdb.IOException(f"IO Error: no file at /data/part.lance{source}")) == (
