@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from synalign.errors import NotReadyError, UsageError
+from synalign.numerics.mixing import sample_weights
 from synalign.steps.context import Context
 from synalign.steps.embed import named
 from synalign.steps.reading import records, require_real, vectors
@@ -85,11 +86,9 @@ def training_data(context: Context, *, with_vectors: bool, synthetic_share: floa
     used = [(origin, frame, share) for origin, frame, share in sides if share > 0 and frame.height]
     if not used:
         raise NotReadyError("No record is left to train on: the synthetic ones are excluded or have no label.")
-    total = sum(frame.height for _, frame, _ in used)
-    whole = sum(share for _, _, share in used)
-    sample_weight = [
-        frame["amount"].to_numpy() / frame["amount"].sum() * (share / whole) * total for _, frame, share in used
-    ]
+    sample_weight = sample_weights(
+        [frame["amount"].to_numpy() for _, frame, _ in used], [share for _, _, share in used]
+    )
     matrix = None
     if with_vectors:
         name = named(context, run.parameters["embedder"]).name
@@ -100,6 +99,6 @@ def training_data(context: Context, *, with_vectors: bool, synthetic_share: floa
         origin=np.repeat([origin for origin, _, _ in used], [frame.height for _, frame, _ in used]),
         text=both["text"].to_list(),
         y=np.array(both["label"].to_list(), dtype=object),
-        sample_weight=np.concatenate(sample_weight),
+        sample_weight=sample_weight,
         X=matrix,
     )
