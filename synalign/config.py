@@ -10,7 +10,7 @@ import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -123,12 +123,49 @@ class Generate(Section):
 class Align(Section):
     """How sampling weights are learned."""
 
-    strength: float = Field(
-        1e-3, gt=0, allow_inf_nan=False, description="eps of the dual: a smaller value pulls harder."
+    strength: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto", "none"] = Field(
+        "auto",
+        description="eps of the dual, a smaller value pulls harder; 'none' for no pull; 'auto' chooses by "
+        "cross-validation.",
     )
-    features: int = Field(1024, ge=2, le=65536, multiple_of=2, description="Random Fourier features.")
+    features: Annotated[int, Field(ge=2, le=65536, multiple_of=2)] | Literal["auto", "exact"] = Field(
+        1024,
+        description="Random features; 'auto': as many as the data can tell apart; 'exact': the kernel itself, for up "
+        "to 10,000 records, both sides together.",
+    )
+    kernel: Literal["gaussian", "linear"] = Field(
+        "gaussian", description="'linear' is the paper's own objective: random projections, which see means alone."
+    )
+    bandwidths: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(
+        (1.0,), min_length=1, max_length=16, description="Multiples of the median distance; several make a mixture."
+    )
     by_label: bool | None = Field(None, description="Match each label by itself; unset: when labels exist.")
+    match: tuple[str, ...] = Field((), description="Other categorical columns to match jointly, on both sides.")
+    quality: bool | None = Field(
+        None,
+        description="Weight by how far the real data believe each synthetic label; unset: when labels are matched.",
+    )
+    label_shares: Literal["auto", "real", "kept"] | dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = (
+        Field(
+            "auto",
+            description="Shares of the labels: the real ones, those kept from the synthetic records, given ones, or "
+            "'auto': chosen with the strength.",
+        )
+    )
+    max_weight_ratio: float | None = Field(
+        None, ge=1, allow_inf_nan=False, description="The largest weight, as a multiple of the average in its label."
+    )
+    min_effective_share: float | None = Field(
+        None, gt=0, le=1, description="Floor on the effective sample size of each label, as a share of its records."
+    )
+    duplicates: float | None = Field(
+        None, gt=0, le=1, description="Cosine similarity from which records are near-duplicates that share one budget."
+    )
+    prior: str | None = Field(
+        None, min_length=1, description="A numeric column of the synthetic records to start from."
+    )
     weight_set: str = Field("default", min_length=1, description="The name under which the weights are kept.")
+    device: str = Field("cpu", min_length=1, description="Where features are computed, as torch names it: cpu, cuda.")
 
 
 class Config(Section):
@@ -224,7 +261,8 @@ def dumps(config: Config) -> str:
 
 
 def _explain(model: type[BaseModel], item: Any) -> str:
-    path = [str(part) for part in item["loc"]]
+    # pydantic puts the name of a union's member into the path, such as literal['auto','none'].
+    path = [str(part) for part in item["loc"] if not ("[" in str(part) or str(part).startswith("constrained-"))]
     key = ".".join(path) or "(the whole)"
     if item["type"] != "extra_forbidden":
         return f"{key}: {item['msg']} (given: {item['input']!r})"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
+    from synalign.steps.check import Check
     from synalign.steps.context import Context, Outcome, Progress
     from synalign.steps.training import TrainingData
 
@@ -217,13 +218,24 @@ class Workspace:
     def align(
         self,
         *,
-        strength: float | None = None,
-        features: int | None = None,
+        strength: float | str | None = None,
+        features: int | str | None = None,
+        kernel: str | None = None,
+        bandwidths: Sequence[float] | None = None,
         by_label: bool | None = None,
+        match: Sequence[str] | None = None,
+        quality: bool | None = None,
+        label_shares: str | dict[str, float] | None = None,
+        max_weight_ratio: float | None = None,
+        min_effective_share: float | None = None,
+        duplicates: float | None = None,
+        prior: str | None = None,
         weight_set: str | None = None,
         embedder: str | None = None,
+        device: str | None = None,
     ) -> Outcome:
-        """Learn one sampling weight for each synthetic record. See `synalign.steps.align`."""
+        """Learn one sampling weight for each synthetic record. See `synalign.steps.align`, and `synalign.config.Align`
+        for what each setting means."""
         from synalign.steps.align import align
 
         with self._writing():
@@ -231,9 +243,50 @@ class Workspace:
                 self._context(),
                 strength=strength,
                 features=features,
+                kernel=kernel,
+                bandwidths=bandwidths,
                 by_label=by_label,
+                match=match,
+                quality=quality,
+                label_shares=label_shares,
+                max_weight_ratio=max_weight_ratio,
+                min_effective_share=min_effective_share,
+                duplicates=duplicates,
+                prior=prior,
                 weight_set=weight_set,
                 embedder=embedder,
+                device=device,
+            )
+
+    def score(self, *, weight_set: str | None = None, into: str | None = None) -> Outcome:
+        """Weight all synthetic records, new ones too, by the stored dual vectors of a weight set, without refitting,
+        as a new set. See `synalign.steps.score`."""
+        from synalign.steps.score import score
+
+        with self._writing():
+            return score(self._context(), weight_set=weight_set, into=into)
+
+    def use_weights(self, weight_set: str) -> Outcome:
+        """Make a named weight set the current one. See `synalign.steps.weight_sets`."""
+        from synalign.steps.weight_sets import use_set
+
+        with self._writing():
+            return use_set(self._context(), weight_set)
+
+    def check(
+        self,
+        *,
+        weight_set: str | None = None,
+        max_mmd_ratio: float | None = None,
+        min_ess: float | None = None,
+        max_auc: float | None = None,
+    ) -> Check:
+        """Say whether a weight set keeps these limits, and why not. See `synalign.steps.check`."""
+        from synalign.steps.check import check
+
+        with self._writing():
+            return check(
+                self._context(), weight_set=weight_set, max_mmd_ratio=max_mmd_ratio, min_ess=min_ess, max_auc=max_auc
             )
 
     def run(

@@ -26,7 +26,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> sa.Workspace:
     workspace.select()
     workspace.reason()
     workspace.generate(per_selection=6)
-    workspace.align(features=256)
+    workspace.align(features=256, label_shares="real")
     return workspace
 
 

@@ -38,7 +38,7 @@ OWNERS = {
     "typer": {"cli.py"},
     "rich": {"terminal.py"},
 }
-NUMERICS_LIBRARIES = {"numpy", "scipy", "torch", "gpytorch", "sklearn"}
+NUMERICS_LIBRARIES = {"numpy", "scipy", "torch", "gpytorch", "sklearn", "threadpoolctl"}
 
 
 def imports(path: Path, typing_too: bool) -> set[str]:

@@ -1,5 +1,9 @@
 -- How each weight set was learned, for each stratum (a label) and over all ('*').
--- dual: the vector that scores a record: weight ~ prior * exp(features . dual)
+-- dual: the vector that scores a record: weight ~ prior * exp(features . dual - log_normaliser)
+-- strength: eps of the dual in this stratum; infinite where nothing pulls and the base weights stand alone
+-- quality: whether the label quality is in the weights; label_shares: real, kept (those that follow) or given
+-- scored_from: the run whose dual vectors scored these weights; null where they were fitted here
+-- drift: squared distance between the weighted mean feature with and without the records that came after the fit
 -- mmd2_*: squared maximum mean discrepancy to the real records, in the random features of this run
 -- mmd2_heldout_*: fitted to one half of the real records, measured on the other; mmd2_floor: half against half
 -- mmd2_test_*: measured on the test split, which nothing was fitted on

@@ -8,4 +8,4 @@ select a.weight_set as "weight set", a.embedder, a.real_records as "real records
     a.heldout_before as "squared MMD to held-out real records, unweighted",
     a.heldout_after as "the same, weighted", a.floor as "real against real (floor)", a.run_id as "alignment run"
 from alignment_summary a
-where a.stratum = '*'
+where a.is_current and a.stratum = '*'

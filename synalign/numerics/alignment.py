@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from synalign.errors import NumericsError
-from synalign.numerics.dual import DualSolution, solve_dual
-from synalign.numerics.features import RandomFeatures
+from synalign.numerics.blocks import FeatureBlocks
+from synalign.numerics.dual import DualSolution, solve_dual, solve_with_floor
+from synalign.numerics.features import FeatureMap
 from synalign.numerics.mmd import mmd2_features
 
 #: Real records of a stratum below which there are no halves to fit and measure on.
@@ -25,15 +26,18 @@ class Samples:
     """The records of one stratum, or of all.
 
     real: float [n, d], n >= 1, fitted to. real_weights: float [n], multiplicities. in_first_half: bool [n], which of
-    them the half fit sees. synthetic: float [m, d], m >= 1. prior: float [m], not negative. test: float [t, d], t >= 0,
-    seen by no fit. test_weights: float [t].
+    them the half fit sees. synthetic: float [m, d], m >= 1. counts: float [m], multiplicities. prior: float [m], the
+    base measure, not negative. half_prior: float [m], the base measure when only the first half was seen. test:
+    float [t, d], t >= 0, seen by no fit. test_weights: float [t].
     """
 
     real: np.ndarray
     real_weights: np.ndarray
     in_first_half: np.ndarray
     synthetic: np.ndarray
+    counts: np.ndarray
     prior: np.ndarray
+    half_prior: np.ndarray
     test: np.ndarray
     test_weights: np.ndarray
 
@@ -42,18 +46,46 @@ class Samples:
         """Whether there are records enough, in both halves, to fit to one and measure on the other."""
         return len(self.real) >= MIN_HALVES and bool(self.in_first_half.any() and not self.in_first_half.all())
 
-    def means(self, features: RandomFeatures) -> dict[str, np.ndarray | None]:
-        """Return the means that no fit decides: real, raw, first, second and test."""
-        return {
-            "real": features.mean(self.real, self.real_weights),
-            "raw": features.mean(self.synthetic, self.prior),
-            "first": self._half(features, self.in_first_half) if self.has_halves else None,
-            "second": self._half(features, ~self.in_first_half) if self.has_halves else None,
-            "test": features.mean(self.test, self.test_weights) if len(self.test) else None,
-        }
+    def means(self, features: FeatureMap, blocks: FeatureBlocks | None, device: str) -> dict[str, np.ndarray | None]:
+        """Return the means that no fit decides: real, raw, first, second and test. `blocks`, if given, are the
+        features of `synthetic`."""
 
-    def _half(self, features: RandomFeatures, rows: np.ndarray) -> np.ndarray:
-        return features.mean(self.real[rows], self.real_weights[rows])
+        def half(rows: np.ndarray) -> np.ndarray | None:
+            return features.mean(self.real[rows], self.real_weights[rows], device) if self.has_halves else None
+
+        first, second = half(self.in_first_half), half(~self.in_first_half)
+        if first is None or second is None:
+            real = features.mean(self.real, self.real_weights, device)
+        else:
+            share = float(self.real_weights[self.in_first_half].sum() / self.real_weights.sum())
+            real = share * first + (1.0 - share) * second
+        raw = features.mean(self.synthetic, self.counts, device) if blocks is None else blocks.mean(self.counts)
+        test = features.mean(self.test, self.test_weights, device) if len(self.test) else None
+        return {"real": real, "raw": raw, "first": first, "second": second, "test": test}
+
+
+@dataclass(frozen=True)
+class Pull:
+    """How weights are pulled. eps: of the dual; infinite for none. max_weight_ratio: the largest weight, as a multiple
+    of that record's share of the stratum by multiplicity. min_effective_share: the floor on the effective sample size,
+    as a share of the stratum's records; eps is raised where it would be missed. device: where features are computed."""
+
+    eps: float
+    max_weight_ratio: float | None = None
+    min_effective_share: float | None = None
+    device: str = "cpu"
+
+    def solve(self, blocks: FeatureBlocks, target: np.ndarray, prior: np.ndarray, counts: np.ndarray) -> DualSolution:
+        """Return the weights of one stratum.
+
+        Raises:
+            NumericsError: if the cap leaves no room, because too few records have a base measure above 0.
+        """
+        cap = None if self.max_weight_ratio is None else self.max_weight_ratio * counts / counts.sum()
+        if self.min_effective_share is None:
+            return solve_dual(blocks, target, prior, self.eps, cap=cap)
+        floor = self.min_effective_share * blocks.count
+        return solve_with_floor(blocks, target, prior, self.eps, min_effective_size=floor, cap=cap)
 
 
 @dataclass(frozen=True)
@@ -95,25 +127,27 @@ class Fit:
     means: Means
 
 
-def align_stratum(features: RandomFeatures, samples: Samples, eps: float) -> Fit:
+def align_stratum(features: FeatureMap, samples: Samples, pull: Pull) -> Fit:
     """Fit the weights of one stratum to all its real records, and once more to half of them for an honest distance.
 
     The half fit starts anew: begun at the full fit it could stop there, and that has seen the other half.
 
     Raises:
-        NumericsError: if an array does not fit, is not finite, or has no rows.
+        NumericsError: if an array does not fit, is not finite, or has no rows, or the cap leaves no room.
     """
-    known = samples.means(features)
-    solution = solve_dual(samples.synthetic, features, known["real"], samples.prior, eps)
+    blocks = FeatureBlocks(features, samples.synthetic, pull.device)
+    known = samples.means(features, blocks, pull.device)
+    assert known["real"] is not None
+    solution = pull.solve(blocks, known["real"], samples.prior, samples.counts)
     half_weighted = None
     if known["first"] is not None:
-        half = solve_dual(samples.synthetic, features, known["first"], samples.prior, eps)
-        half_weighted = features.mean(samples.synthetic, half.weights)
-    weighted = features.mean(samples.synthetic, solution.weights)
-    return Fit(solution, Means(**known, weighted=weighted, half_weighted=half_weighted))  # type: ignore[arg-type]
+        half_weighted = pull.solve(blocks, known["first"], samples.half_prior, samples.counts).mean
+    return Fit(solution, Means(**known, weighted=solution.mean, half_weighted=half_weighted))  # type: ignore[arg-type]
 
 
-def align_whole(features: RandomFeatures, samples: Samples, fits: Sequence[Fit], shares: np.ndarray) -> Means:
+def align_whole(
+    features: FeatureMap, samples: Samples, fits: Sequence[Fit], shares: np.ndarray, device: str = "cpu"
+) -> Means:
     """Return the means of all records together, for strata that were fitted one by one.
 
     Real, test and unweighted synthetic records are all that there are, also those of strata that could not be fitted;
@@ -124,23 +158,21 @@ def align_whole(features: RandomFeatures, samples: Samples, fits: Sequence[Fit],
         features: the feature map of the fits.
         samples: all records.
         fits: of L strata. shares: float [L], the share of each in the weights, sum 1.
+        device: where features are computed.
 
     Raises:
         NumericsError: if the numbers of strata and shares differ, or an array does not fit.
     """
     if len(fits) != len(shares):
         raise NumericsError(f"{len(fits)} strata need as many shares; given: {len(shares)}.")
-    parts = [fit.means for fit in fits]
-    halved = [part.raw if part.half_weighted is None else part.half_weighted for part in parts]
-    weighted = np.tensordot(shares, [part.weighted for part in parts], axes=1)
-    half_weighted = np.tensordot(shares, halved, axes=1) if samples.has_halves else None
-    known = samples.means(features)
-    return Means(**known, weighted=weighted, half_weighted=half_weighted)  # type: ignore[arg-type]
-
-
-def effective_size(weights: np.ndarray) -> float:
-    """Return the effective sample size 1 / sum(w^2) of weights [m] that sum to 1, in records, from 1 to m."""
-    return float(1.0 / (weights @ weights))
+    weighted, half_weighted = np.zeros(features.size), np.zeros(features.size)
+    for fit, share in zip(fits, shares, strict=True):
+        means = fit.means
+        weighted += share * means.weighted
+        half_weighted += share * (means.raw if means.half_weighted is None else means.half_weighted)
+    known = samples.means(features, None, device)
+    half = half_weighted if samples.has_halves else None
+    return Means(**known, weighted=weighted, half_weighted=half)  # type: ignore[arg-type]
 
 
 def distances(means: Means) -> Distances:

@@ -1,12 +1,15 @@
-"""Sampling weights that match mean random features, by the entropic dual (DESIGN section 5).
+"""Sampling weights that match mean features, by the entropic dual (DESIGN section 5).
 
 Over weights w on the simplex, with prior q, feature rows phi_i and target mean mu,
 
     primal   P(w) = KL(w || q) + |Phi'w - mu|^2 / (2 eps)
-    dual     G(l) = l.mu - log sum_i q_i exp(phi_i . l) - eps/2 |l|^2,     w_i ~ q_i exp(phi_i . l).
+    dual     G(l) = l.mu - A(l) - eps/2 |l|^2,     A(l) = max_w { w.Phi l - KL(w || q) }.
+
+Without a cap A(l) = log sum_i q_i exp(phi_i . l) and w_i(l) ~ q_i exp(phi_i . l). With a cap w_i <= u_i, which makes it
+a problem over the capped simplex, w_i(l) = min(u_i, q_i exp(phi_i . l - nu)) with the nu that makes them sum to 1.
 
 It is Fenchel duality for regularised maximum entropy (Dudik, Phillips and Schapire, JMLR 8 (2007), Theorem 2, squared
-l2 potential). With r = Phi'w(l) - mu, KL(w || q) = l.Phi'w - log sum_i q_i exp(phi_i . l), so that the duality gap is
+l2 potential). With r = Phi'w(l) - mu, KL(w(l) || q) = l.Phi'w(l) - A(l), so that the duality gap is
 
     P(w(l)) - G(l) = |r + eps l|^2 / (2 eps) = |grad G|^2 / (2 eps),
 
@@ -15,251 +18,314 @@ a certificate that costs nothing and loses no digits. P - min P is at most the g
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from synalign.errors import NumericsError
-from synalign.numerics.checks import (
-    as_matrix,
-    as_vector,
-    as_weights,
-    check_columns,
-    check_count,
-    check_positive,
-)
-from synalign.numerics.features import RandomFeatures
+from synalign.numerics.blocks import FeatureBlocks
+from synalign.numerics.checks import as_vector, as_weights, check_count, check_positive
 
 if TYPE_CHECKING:
-    import torch
+    from threadpoolctl import ThreadpoolController
 
-#: Feature matrices [m, D] in float32 up to this size are kept; larger ones are computed again in each evaluation.
-KEEP_BYTES = 512 * 2**20
-
-#: Rows of one block: sums within a block are in float32, across blocks in float64.
-BLOCK_ROWS = 2048
-
-#: A gap of this many nats is always accepted: float32 features resolve no less.
+#: A gap of this many nats is always accepted: float32 sums resolve no less.
 ABSOLUTE_GAP = 1e-9
+
+#: The largest strength that `solve_with_floor` tries before it gives the prior: there the weights are the prior's but
+#: for a factor of exp(|mu| / eps).
+WEAKEST = 1e3
+
+#: How near, as a share, the effective size comes to its floor.
+_FLOOR_SLACK = 0.02
 
 
 @dataclass(frozen=True)
 class DualSolution:
     """The solution of one stratum: D features, m records.
 
-    dual: float64 [D], l. weights: float64 [m], sum 1. log_normaliser: log sum_i q_i exp(phi_i . l), q with sum 1.
-    objective: the primal value, in nats. gap: primal - dual, in nats, at least 0: the certificate. iterations: of
-    L-BFGS. converged: whether the gap is within the tolerance. effective_size: 1 / sum(w^2), in records, from 1 to m.
+    dual: float64 [D], l. weights: float64 [m], sum 1. mean: float64 [D], their mean feature. log_normaliser: nu, with
+    log w_i = log q_i + phi_i . l - nu, but for the cap, and q with sum 1. objective: the primal value, in nats. gap:
+    primal - dual, in nats, at least 0: the certificate. eps: what was solved for; infinite for the prior itself.
+    iterations: of L-BFGS. converged: whether the gap is within the tolerance. effective_size: 1 / sum(w^2), in records,
+    from 1 to m.
     """
 
     dual: np.ndarray
     weights: np.ndarray
+    mean: np.ndarray
     log_normaliser: float
     objective: float
     gap: float
+    eps: float
     iterations: int
     converged: bool
-    effective_size: float
 
     @property
     def relative_gap(self) -> float:
         """The gap over the objective: how far, at most, the objective is from the best one, as a share of it."""
         return self.gap / max(self.objective, ABSOLUTE_GAP)
 
+    @property
+    def effective_size(self) -> float:
+        """1 / sum(w^2), in records."""
+        return effective_size(self.weights)
+
+
+def effective_size(weights: np.ndarray) -> float:
+    """Return the effective sample size 1 / sum(w^2) of weights [m] that sum to 1, in records, from 1 to m."""
+    return float(1.0 / (weights @ weights))
+
 
 def solve_dual(
-    vectors: Any,
-    features: RandomFeatures,
+    blocks: FeatureBlocks,
     target: Any,
-    prior: Any,
-    eps: float,
+    prior: Any = None,
+    eps: float = 1e-3,
     *,
+    cap: Any = None,
     max_iterations: int = 500,
     relative_gap: float = 1e-3,
     start: Any = None,
-    device: str = "cpu",
 ) -> DualSolution:
     """Learn the weights of m records so that their mean feature comes near to `target`.
 
     One record gets the weight 1, and records with equal vectors share in the ratio of their priors.
 
     Args:
-        vectors: [m, d] float, the synthetic records.
-        features: the feature map, D features of rows of length d.
+        blocks: the features of the synthetic records, m rows of D.
         target: float [D], mu: the mean feature of the real records (`features.mean`).
         prior: [m], q: not negative, any scale; None is uniform. A record of prior 0 keeps weight 0.
-        eps: above 0; smaller pulls harder towards the target.
+        eps: above 0; smaller pulls harder towards the target. Infinity pulls not at all: the prior, under the cap.
+        cap: [m], u: the largest weight that each record may have; None is none. Those of positive prior must have
+            room for a sum of 1.
         max_iterations: of L-BFGS; the solution so far is returned with converged=False.
         relative_gap: stop when gap <= relative_gap * objective (or <= ABSOLUTE_GAP).
         start: float [D], where to begin, e.g. the solution for a larger eps; None is 0.
-        device: where features are kept and multiplied, a name that torch knows: "cpu", "cuda".
 
     Raises:
-        NumericsError: if an array does not fit, is not finite or has no rows, the prior is negative, or an argument
-            is out of range.
+        NumericsError: if an array does not fit or is not finite, the prior is negative, the caps leave no room, or an
+            argument is out of range.
     """
     from scipy.optimize import minimize
 
-    matrix = as_matrix("vectors", vectors)
-    check_columns("vectors", matrix, features.frequencies.shape[0], "the feature map")
-    mu = as_vector("target", target, features.size)
-    log_prior = _log(as_weights("prior", prior, len(matrix)))
-    check_positive("eps", eps)
+    mu = as_vector("target", target, blocks.size)
+    log_prior = _log(as_weights("prior", prior, blocks.count))
+    log_cap = None if cap is None else _log_cap(as_vector("cap", cap, blocks.count), log_prior)
+    if eps != math.inf:
+        check_positive("eps", eps)
     check_positive("relative_gap", relative_gap)
     check_count("max_iterations", max_iterations, 1, 10**6, "iterations")
-    point = np.zeros(features.size) if start is None else as_vector("start", start, features.size)
+    point = np.zeros(blocks.size) if start is None else as_vector("start", start, blocks.size)
+    if eps == math.inf:
+        return _untilted(blocks, log_prior, log_cap)
 
-    problem = _Problem(_blocks(matrix, features, device), log_prior, mu, eps)
+    problem = _Problem(blocks, log_prior, log_cap, mu, eps)
+
+    def done() -> bool:
+        return problem.best_gap <= max(ABSOLUTE_GAP, relative_gap * problem.best_objective)
 
     def stop(intermediate_result: Any) -> None:  # noqa: ARG001 scipy looks for this very name
-        if problem.best_gap <= _tolerance(problem.best_objective, relative_gap):
+        if done():
             raise StopIteration
 
     problem.value_and_gradient(point)
+    if blocks.count == 1 and not done():
+        # Its weight is 1 whatever l is, so that the gradient is linear in l.
+        problem.value_and_gradient((mu - problem.best_mean) / eps)
     iterations = 0
-    if problem.best_gap > _tolerance(problem.best_objective, relative_gap):
-        result = minimize(
-            problem.value_and_gradient,
-            point,
-            jac=True,
-            method="L-BFGS-B",
-            callback=stop,
-            options={"maxcor": 20, "maxiter": max_iterations, "maxfun": 4 * max_iterations, "ftol": 0.0, "gtol": 0.0},
-        )
+    if not done():
+        options = {"maxcor": 20, "maxiter": max_iterations, "maxfun": 4 * max_iterations, "ftol": 0.0, "gtol": 0.0}
+        with _one_thread():
+            result = minimize(
+                problem.value_and_gradient, point, jac=True, method="L-BFGS-B", callback=stop, options=options
+            )
         iterations = int(result.nit)
-    weights = np.exp(problem.best_log_weights)
-    weights /= weights.sum()
     return DualSolution(
         dual=problem.best,
-        weights=weights,
+        weights=_weights(problem.best_log_weights),
+        mean=problem.best_mean,
         log_normaliser=problem.best_log_normaliser,
         objective=problem.best_objective,
         gap=problem.best_gap,
+        eps=eps,
         iterations=iterations,
-        converged=bool(problem.best_gap <= _tolerance(problem.best_objective, relative_gap)),
-        effective_size=float(1.0 / (weights @ weights)),
+        converged=bool(done()),
     )
 
 
+def solve_with_floor(
+    blocks: FeatureBlocks,
+    target: Any,
+    prior: Any = None,
+    eps: float = 1e-3,
+    *,
+    min_effective_size: float,
+    cap: Any = None,
+    relative_gap: float = 1e-3,
+) -> DualSolution:
+    """Learn weights as `solve_dual`, with the smallest eps not below `eps` that keeps the effective sample size at or
+    above `min_effective_size`, to within 2%: a weaker pull where the pull asked for would leave too few records.
+
+    The effective size falls as eps falls, so eps is found by bisection of its logarithm. Where even the prior has a
+    smaller effective size, the prior is returned (eps infinite), and its effective size is below the floor.
+
+    Raises:
+        NumericsError: as `solve_dual`.
+    """
+    check_positive("min_effective_size", min_effective_size)
+
+    def solve(strength: float, start: np.ndarray | None) -> DualSolution:
+        return solve_dual(blocks, target, prior, strength, cap=cap, relative_gap=relative_gap, start=start)
+
+    strong = solve(eps, None)
+    spent = strong.iterations
+    if strong.effective_size >= min_effective_size:
+        return strong
+    weak = solve(math.inf, None)
+    if weak.effective_size <= min_effective_size:
+        return weak
+    low, high = math.log(eps), math.log(max(WEAKEST, 2 * eps))
+    while weak.effective_size > (1 + _FLOOR_SLACK) * min_effective_size and high - low > 1e-3:
+        middle = 0.5 * (low + high)
+        tried = solve(math.exp(middle), strong.dual)
+        spent += tried.iterations
+        if tried.effective_size >= min_effective_size:
+            weak, high = tried, middle
+        else:
+            strong, low = tried, middle
+    return replace(weak, iterations=spent)
+
+
 def score(
-    vectors: Any, features: RandomFeatures, dual: Any, prior: Any = None, log_normaliser: float | None = None
+    blocks: FeatureBlocks, dual: Any, prior: Any = None, log_normaliser: float | None = None, cap: Any = None
 ) -> np.ndarray:
     """Return log-weights of records, float64 [n], under a solved dual, without refitting.
 
-    log w_i = log q_i + phi_i . l - log_normaliser, q scaled to sum 1 over these records; -inf where q_i is 0. With the
-    solution's own log_normaliser, the records it was fitted on get the logarithm of their weights again, and the
-    exponentials of others sum to the mass that the fit would give them relative to the fitted records. With None
-    they are normalised among themselves: the exponentials sum to 1.
+    log w_i = log q_i + phi_i . l - log_normaliser, but at most log u_i; q is scaled to sum 1 over these records; -inf
+    where q_i is 0. With the solution's own log_normaliser, the records it was fitted on get the logarithm of their
+    weights again, and the exponentials of others sum to the mass that the fit would give them relative to the fitted
+    records. With None they are normalised among themselves: the exponentials sum to 1.
 
     Args:
-        vectors: [n, d] float.
-        features: the feature map of the fit.
+        blocks: the features of the records, under the feature map of the fit.
         dual: float [D], `DualSolution.dual`.
         prior: [n], not negative, any scale; None is uniform.
         log_normaliser: `DualSolution.log_normaliser`, or None.
+        cap: [n], as `solve_dual`; None is none.
 
     Raises:
         NumericsError: if an array does not fit or is not finite, or the prior is negative.
     """
-    from scipy.special import logsumexp
-
-    matrix = as_matrix("vectors", vectors)
-    check_columns("vectors", matrix, features.frequencies.shape[0], "the feature map")
-    point = as_vector("dual", dual, features.size)
-    log_weights = _log(as_weights("prior", prior, len(matrix)))
-    # Blocks as in the fit, so that rounding is the same; |phi . l| loses float32 digits only within one row.
-    for rows in _row_blocks(len(matrix)):
-        log_weights[rows] += features.map(matrix[rows]) @ point.astype(np.float32)
-    return log_weights - (logsumexp(log_weights) if log_normaliser is None else log_normaliser)
-
-
-class _Blocks:
-    """The feature matrix in blocks of rows on one device, kept where it fits and computed again where not."""
-
-    def __init__(self, matrix: np.ndarray, features: RandomFeatures, device: str) -> None:
-        import torch
-
-        self.count = len(matrix)
-        self._vectors = [matrix[rows] for rows in _row_blocks(len(matrix))]
-        self._features = features
-        self.device = torch.device(device)
-        keep = len(matrix) * features.size * 4 <= KEEP_BYTES
-        self._kept = [self._compute(vectors) for vectors in self._vectors] if keep else None
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return self._kept[index] if self._kept is not None else self._compute(self._vectors[index])
-
-    def _compute(self, vectors: np.ndarray) -> torch.Tensor:
-        import torch
-
-        return torch.from_numpy(self._features.map(vectors)).to(self.device)
+    point = as_vector("dual", dual, blocks.size)
+    log_prior = _log(as_weights("prior", prior, blocks.count))
+    logits = log_prior + blocks.product(point)
+    log_cap = None if cap is None else _log_cap(as_vector("cap", cap, blocks.count), log_prior)
+    nu = _normaliser(logits, log_cap) if log_normaliser is None else log_normaliser
+    return logits - nu if log_cap is None else np.minimum(log_cap, logits - nu)
 
 
 class _Problem:
     """The negative dual and its gradient; remembers the evaluation of the smallest gap. Arguments are checked."""
 
-    def __init__(self, blocks: _Blocks, log_prior: np.ndarray, mu: np.ndarray, eps: float) -> None:
-        self._blocks, self._log_prior, self._mu, self._eps = blocks, log_prior, mu, eps
-        self.best = np.zeros_like(mu)
+    def __init__(
+        self, blocks: FeatureBlocks, log_prior: np.ndarray, log_cap: np.ndarray | None, mu: np.ndarray, eps: float
+    ) -> None:
+        self._blocks, self._log_prior, self._log_cap, self._mu, self._eps = blocks, log_prior, log_cap, mu, eps
+        self.best = self.best_mean = np.zeros_like(mu)
         self.best_gap = self.best_objective = np.inf
         self.best_log_normaliser = 0.0
         self.best_log_weights = log_prior
 
     def value_and_gradient(self, point: np.ndarray) -> tuple[float, np.ndarray]:
-        log_normaliser, mean, logits = self._pass(point)
+        nu, potential, mean, log_weights = self._evaluate(point)
         residual = mean - self._mu
         gradient = residual + self._eps * point
         gap = float(gradient @ gradient) / (2.0 * self._eps)
-        value = log_normaliser - float(point @ self._mu) + 0.5 * self._eps * float(point @ point)
+        value = potential - float(point @ self._mu) + 0.5 * self._eps * float(point @ point)
         if gap < self.best_gap:
             self.best, self.best_gap, self.best_objective = point.copy(), gap, max(gap - value, 0.0)
-            self.best_log_normaliser, self.best_log_weights = log_normaliser, logits - log_normaliser
+            self.best_log_normaliser, self.best_log_weights, self.best_mean = nu, log_weights, mean
         return value, gradient
 
-    def _pass(self, point: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        """Return log sum_i q_i exp(phi_i . l), the mean feature under w(l) and the logits, in one pass.
-
-        The largest logit so far is carried along and sums are rescaled when it grows, so that nothing overflows.
-        """
-        import torch
-
-        blocks = self._blocks
-        direction = torch.from_numpy(point.astype(np.float32)).to(blocks.device)
-        logits = self._log_prior.copy()
-        top, mass, total = -np.inf, 0.0, np.zeros(len(point))
-        for index, rows in enumerate(_row_blocks(blocks.count)):
-            block = blocks[index]
-            logits[rows] += (block @ direction).cpu().numpy()
-            largest = logits[rows].max()
-            if largest == -np.inf:
-                continue
-            if largest > top:
-                shrink = np.exp(top - largest)
-                top, mass, total = largest, mass * shrink, total * shrink
-            share = np.exp(logits[rows] - top)
-            mass += share.sum()
-            summed = torch.from_numpy(share.astype(np.float32)).to(blocks.device) @ block
-            total += summed.cpu().numpy().astype(np.float64)
-        return float(top + np.log(mass)), total / mass, logits
+    def _evaluate(self, point: np.ndarray) -> tuple[float, float, np.ndarray, np.ndarray]:
+        """Return nu, A(l), the mean feature and the log-weights at l."""
+        if self._log_cap is None:
+            nu, mean, logits = self._blocks.tilt(point, self._log_prior)
+            return nu, nu, mean, logits - nu
+        products = self._blocks.product(point)
+        logits = self._log_prior + products
+        nu = _normaliser(logits, self._log_cap)
+        log_weights = np.minimum(self._log_cap, logits - nu)
+        weights = np.exp(log_weights)
+        there = weights > 0
+        divergence = float(weights[there] @ (log_weights[there] - self._log_prior[there]))
+        return nu, float(weights @ products) - divergence, self._blocks.mean(weights), log_weights
 
 
-def _blocks(matrix: np.ndarray, features: RandomFeatures, device: str) -> _Blocks:
-    try:
-        return _Blocks(matrix, features, device)
-    except (RuntimeError, AssertionError) as error:
-        raise NumericsError(f"device {device!r} cannot hold the features: {error}. Use 'cpu'.") from error
+def _untilted(blocks: FeatureBlocks, log_prior: np.ndarray, log_cap: np.ndarray | None) -> DualSolution:
+    nu = _normaliser(log_prior, log_cap)
+    weights = _weights(log_prior - nu if log_cap is None else np.minimum(log_cap, log_prior - nu))
+    zero = np.zeros(blocks.size)
+    return DualSolution(zero, weights, blocks.mean(weights), nu, 0.0, 0.0, math.inf, 0, True)
 
 
-def _row_blocks(count: int) -> list[slice]:
-    return [slice(start, start + BLOCK_ROWS) for start in range(0, count, BLOCK_ROWS)]
+def _normaliser(logits: np.ndarray, log_cap: np.ndarray | None) -> float:
+    """Return the nu for which sum_i min(u_i, exp(logit_i - nu)) is 1.
+
+    Starting from no record at its cap, nu is solved for given the records that are, and those that then exceed their
+    cap join them. nu only rises, and the set only grows, so that it ends.
+    """
+    from scipy.special import logsumexp
+
+    if log_cap is None:
+        return float(logsumexp(logits))
+    capped = np.zeros(len(logits), dtype=bool)
+    while True:
+        room = 1.0 - float(np.exp(log_cap[capped]).sum())
+        free = logits[~capped]
+        if not free.size or room <= 0 or free.max() == -np.inf:
+            return float(np.min(logits[capped] - log_cap[capped]))
+        nu = float(logsumexp(free) - np.log(room))
+        above = ~capped & (logits - nu > log_cap + 1e-12)
+        if not above.any():
+            return nu
+        capped |= above
 
 
-def _log(weights: np.ndarray) -> np.ndarray:
-    logs = np.full(len(weights), -np.inf)
-    np.log(weights, out=logs, where=weights > 0)
-    return logs
+def _log_cap(cap: np.ndarray, log_prior: np.ndarray) -> np.ndarray:
+    room = float(cap[log_prior > -np.inf].sum())
+    if cap.min() < 0 or room < 1.0 - 1e-9:
+        raise NumericsError(
+            f"cap must not be negative and leave room for weights that sum to 1; the caps of the records of positive "
+            f"prior sum to {room:.6g}. Allow larger weights."
+        )
+    return _log(cap)
 
 
-def _tolerance(objective: float, relative_gap: float) -> float:
-    return max(ABSOLUTE_GAP, relative_gap * objective)
+def _one_thread() -> AbstractContextManager[object]:
+    """Have L-BFGS work on its small matrices by one thread: on a busy machine threads would wait for each other for
+    longer than the features take."""
+    return _openblas().limit(limits=1)
+
+
+@cache
+def _openblas() -> ThreadpoolController:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(internal_api="openblas")
+
+
+def _weights(log_weights: np.ndarray) -> np.ndarray:
+    weights = np.exp(log_weights)
+    return weights / weights.sum()
+
+
+def _log(values: np.ndarray) -> np.ndarray:
+    """Return the logarithm of values that may be 0, without a warning."""
+    with np.errstate(divide="ignore"):
+        return np.log(values)

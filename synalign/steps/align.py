@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -13,263 +12,305 @@ import polars as pl
 import pyarrow as pa
 
 from synalign.config import override
-from synalign.errors import NotReadyError, UsageError
 from synalign.ids import child_seed
 from synalign.numerics.alignment import (
     Distances,
     Fit,
+    Pull,
     Samples,
     align_stratum,
     align_whole,
     distances,
-    effective_size,
 )
-from synalign.numerics.features import RandomFeatures
-from synalign.numerics.kernels import median_distance
+from synalign.numerics.dual import effective_size
+from synalign.numerics.quality import Quality, label_quality
+from synalign.numerics.strength import Candidate
 from synalign.steps import embed as embedding
 from synalign.steps.cluster import assign_new
 from synalign.steps.context import Context, Outcome, finish, reuse
-from synalign.steps.reading import record_runs, records, require_real, vectors
+from synalign.steps.kernel import Kernel, choose_kernel
+from synalign.steps.measure import measure
+from synalign.steps.reading import record_runs
+from synalign.steps.sides import (
+    ALL,
+    Side,
+    Strata,
+    base_measure,
+    find_strata,
+    given_shares,
+    label_names,
+    read_frames,
+    read_sides,
+    rows_of_strata,
+)
+from synalign.steps.strength import curve_summary, describe, settle
 from synalign.store.journal import Clock, Plan
 from synalign.store.lake import is_in
-from synalign.store.schemas import ORIGINS, REAL, SYNTHETIC, TABLES
+from synalign.store.schemas import ORIGINS, SYNTHETIC, TABLES
 
-#: The stratum that stands for all records together.
-ALL = "*"
 #: Below this share of effective records the two sets hardly overlap.
 LOW_OVERLAP = 0.1
 
-
-@dataclass(frozen=True)
-class _Side:
-    """Records of one side, with one vector each. rows are ordered by id."""
-
-    frame: pl.DataFrame
-    matrix: np.ndarray
-
-    def stratum(self, label: str | None) -> _Side:
-        """Return the records of one label; all of them for ALL."""
-        if label == ALL:
-            return self
-        mask = self.frame.select(pl.col("label").eq_missing(pl.lit(label, pl.String))).to_series()
-        return _Side(self.frame.filter(mask), self.matrix[mask.to_numpy()])
-
-    @property
-    def multiplicity(self) -> np.ndarray:
-        """How often each record counts, float64 [n]."""
-        return self.frame["multiplicity"].to_numpy().astype(np.float64)
+#: The version of the algorithm, part of every run's name.
+ALIGN_VERSION = 2
 
 
 def align(
     context: Context,
     *,
-    strength: float | None = None,
-    features: int | None = None,
+    strength: float | str | None = None,
+    features: int | str | None = None,
+    kernel: str | None = None,
+    bandwidths: Sequence[float] | None = None,
     by_label: bool | None = None,
+    match: Sequence[str] | None = None,
+    quality: bool | None = None,
+    label_shares: str | dict[str, float] | None = None,
+    max_weight_ratio: float | None = None,
+    min_effective_share: float | None = None,
+    duplicates: float | None = None,
+    prior: str | None = None,
     weight_set: str | None = None,
     embedder: str | None = None,
+    device: str | None = None,
 ) -> Outcome:
-    """Learn the weights of all synthetic records that are not excluded. They become the current ones.
+    """Learn the weights of all synthetic records that are not excluded. They become the current ones, under the name
+    `weight_set`, beside other sets. Then they are measured (`synalign.steps.measure`).
+
+    What is left out is taken from the configuration, section `align`, where each setting is described.
 
     Raises:
         NotReadyError: without real or synthetic records.
-        UsageError: if no label occurs on both sides.
+        UsageError: if no label occurs on both sides, or a column or a label that is named is not there.
+        InputError: if the prior column holds what is no weight.
+        NumericsError: if a vector is not finite, the device is not there, or a cap leaves no room.
     """
-    given = {"strength": strength, "features": features, "by_label": by_label, "weight_set": weight_set}
+    given = {
+        "strength": strength,
+        "features": features,
+        "kernel": kernel,
+        "bandwidths": None if bandwidths is None else tuple(bandwidths),
+        "by_label": by_label,
+        "match": None if match is None else tuple(match),
+        "quality": quality,
+        "label_shares": label_shares,
+        "max_weight_ratio": max_weight_ratio,
+        "min_effective_share": min_effective_share,
+        "duplicates": duplicates,
+        "prior": prior,
+        "weight_set": weight_set,
+        "device": device,
+    }
     settings = override(context.config.align, given)
-    real = require_real(context)
-    synthetic = records(context, SYNTHETIC, split="train")
-    if not synthetic.height:
-        if records(context, SYNTHETIC, with_excluded=True).height:
-            raise NotReadyError(
-                "All synthetic records are excluded, or none is in the train split. Take some back: ws.include('true') "
-                "('synalign include DIR true')."
-            )
-        raise NotReadyError(
-            "There are no synthetic records to weight. Generate some (ws.select(), ws.reason(), ws.generate()), or "
-            "ingest text that another generator wrote: ws.ingest('file.jsonl', synthetic=True)."
-        )
-    has_labels = [frame["label"].null_count() < frame.height for frame in (real, synthetic)]
-    match_labels = all(has_labels) if settings.by_label is None else settings.by_label
-    strata, notes = _strata(real, synthetic) if match_labels else ([ALL], [])
-    if settings.by_label is None and any(has_labels) and not all(has_labels):
-        bare = SYNTHETIC if has_labels[0] else REAL
-        notes.append(
-            f"the {bare} records have no labels, so labels are not matched; ingest them with label=... (--label)"
-        )
+    real, synthetic = read_frames(context, settings)
+    strata = find_strata(real, synthetic, settings)
     clusters = context.journal.current("cluster")
     if clusters is not None:
         assign_new(context, clusters)
     chosen = embedding.resolve(context, embedder, synthetic_fit=True)
     clock = Clock()
-    sources = [run.run_id for origin in ORIGINS for run in record_runs(context, origin)]
-    verdicts = [run.run_id for run in context.journal.runs("exclude")]
-    parameters = settings.model_dump() | {"by_label": match_labels, "embedder": chosen.name}
-    plan = Plan("align", parameters, [chosen.run_id, *sources, *verdicts], context.config.seed)
+    # The device is no part of a run's name: it decides where the same numbers are computed.
+    parameters = settings.model_dump(mode="json", exclude={"device"})
+    parameters |= {"by_label": "label" in strata.columns, "embedder": chosen.name}
+    plan = Plan("align", parameters, align_inputs(context, chosen.run_id), context.config.seed, version=ALIGN_VERSION)
     done = context.journal.get(plan.run_id)
     if done is not None:
-        return reuse(context, done)
-    context.journal.sweep(("weights", "alignments"))
-    sides = {
-        "real": _Side(real, vectors(context, chosen.name, REAL, real["id"])),
-        "synthetic": _Side(synthetic, vectors(context, chosen.name, SYNTHETIC, synthetic["id"])),
-        "test": _test_side(context, chosen.name),
-    }
+        outcome = reuse(context, done)
+        measure(context, done)
+        return outcome
+    context.journal.sweep(("weights", "alignments", "label_quality", "strength_curve"))
+    sides = read_sides(context, chosen.name, real, synthetic, strata)
     seed = child_seed(context.config.seed, "align")
-    bandwidth = median_distance(sides["real"].matrix, seed)
-    drawn = RandomFeatures.draw(sides["real"].matrix.shape[1], settings.features, bandwidth, seed)
+    shares = given_shares(settings, strata, sides["real"])
+    base, notes = base_measure(sides["synthetic"], settings, seed)
+    notes = [*strata.notes, *notes]
+    drawn = choose_kernel(settings, sides, seed)
+    candidate, curve, said = settle(context, settings, drawn.features, strata, sides, base, shares, seed)
+    notes += said
+    pull = Pull(candidate.eps, settings.max_weight_ratio, settings.min_effective_share, settings.device)
+    belief = _Belief.of(sides, base, candidate.quality, seed)
+    work = _Work(context, drawn, sides, strata, pull, candidate, belief, shares)
+    weighted, rows = work.fit()
     common = {
         "run_id": plan.run_id,
         "weight_set": settings.weight_set,
         "embedder": chosen.name,
-        "kernel": "rbf",
-        "bandwidth": drawn.bandwidth,
-        "features": drawn.size,
-        "seed": drawn.seed,
-        "strength": settings.strength,
+        **drawn.columns,
+        "quality": candidate.quality,
+        "label_shares": candidate.shares,
+        "scored_from": None,
+        "drift": None,
     }
-    weighted, rows = _fit_all(context, drawn, sides, strata, settings.strength)
-    context.lake.insert("weights", _weight_rows(plan.run_id, settings.weight_set, weighted))
+    write_weights(context, plan.run_id, settings.weight_set, weighted, [common | row for row in rows])
+    if belief.quality is not None:
+        _write_quality(context, plan.run_id, sides, belief.quality)
     context.lake.insert(
-        "alignments", pa.Table.from_pylist([common | row for row in rows], schema=TABLES["alignments"].schema)
+        "strength_curve",
+        pa.Table.from_pylist([{"run_id": plan.run_id} | row for row in curve], TABLES["strength_curve"].schema),
     )
-    whole = rows[-1]
-    counts = {
-        "records": synthetic.height,
-        "strata": len(strata),
-        "weight_set": settings.weight_set,
-        "mmd2_before": whole["mmd2_before"],
-        "mmd2_after": whole["mmd2_after"],
-        "mmd2_heldout_before": whole["mmd2_heldout_before"],
-        "mmd2_heldout_after": whole["mmd2_heldout_after"],
-        "mmd2_floor": whole["mmd2_floor"],
-        "effective_share": whole["effective_share"],
-    }
-    notes += _warnings(rows) + _embedded_model_note(context, weighted)
-    return finish(context, plan, clock, counts, notes, ("real", "synthetic", "weights", "alignments"))
+    counts = {"records": weighted.height, "strata": len(strata.names), "weight_set": settings.weight_set}
+    counts |= describe(candidate) | curve_summary(curve) | headline(rows[-1])
+    notes += _warnings(rows, sides, strata) + _embedded_model_note(context, weighted)
+    tables = ("real", "synthetic", "weights", "alignments", "label_quality", "strength_curve")
+    outcome = finish(context, plan, clock, counts, notes, tables)
+    run = context.journal.get(plan.run_id)
+    assert run is not None
+    measure(context, run)
+    return outcome
 
 
-def _strata(real: pl.DataFrame, synthetic: pl.DataFrame) -> tuple[list[str | None], list[str]]:
-    """Return the labels that both sides have, and what to say of the others."""
-    here, there = set(real["label"].to_list()), set(synthetic["label"].to_list())
-    both: list[str | None] = sorted(here & there, key=lambda name: (name is None, name or ""))
-    if not both:
-        raise UsageError(
-            f"No label occurs on both sides: real has {_names(here)}, synthetic has {_names(there)}. Give the "
-            "synthetic records the real labels, or align without them: by_label=False (--no-by-label)."
-        )
-    notes = []
-    if here - there:
-        notes.append(
-            f"no synthetic record has the label {_names(here - there)}: the other labels keep the real proportions "
-            "among themselves. Generate some for it"
-        )
-    if there - here:
-        count = synthetic.filter(pl.col("label").is_in(list(there - here), nulls_equal=True)).height
-        notes.append(
-            f"{count} synthetic records have the label {_names(there - here)}, which no real one has: no weight"
-        )
-    return both, notes
+def align_inputs(context: Context, embedder_run: str) -> list[str]:
+    """Return the runs whose records and exclusions weights depend on."""
+    sources = [run.run_id for origin in ORIGINS for run in record_runs(context, origin)]
+    return [embedder_run, *sources, *(run.run_id for run in context.journal.runs("exclude"))]
 
 
-def _names(labels: set[str | None]) -> str:
-    shown = sorted("(none)" if name is None else repr(name) for name in labels)
-    return ", ".join(shown[:8]) + (f" and {len(shown) - 8} more" if len(shown) > 8 else "")
-
-
-def _test_side(context: Context, embedder: str) -> _Side:
-    test = records(context, REAL, split="test")
-    return _Side(test, vectors(context, embedder, REAL, test["id"]))
-
-
-def _fit_all(
-    context: Context,
-    drawn: RandomFeatures,
-    sides: dict[str, _Side],
-    strata: Sequence[str | None],
-    strength: float,
-) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
-    """Return id, label and weight of each record, and the rows of `alignments`: each stratum, then all together."""
-    real, synthetic = sides["real"], sides["synthetic"]
-    shares = _shares(real.frame, strata)
-    fits: list[Fit] = []
-    parts: list[pl.DataFrame] = []
-    rows: list[dict[str, Any]] = []
-    for number, (label, share) in enumerate(zip(strata, shares.tolist(), strict=True)):
-        context.progress("aligning", number, len(strata))
-        inside = {name: side.stratum(label) for name, side in sides.items()}
-        fit = align_stratum(drawn, _samples(**inside), strength)
-        frame = inside["synthetic"].frame
-        parts.append(frame.select("id", "label").with_columns(pl.Series("weight", fit.solution.weights) * share))
-        fits.append(fit)
-        rows.append(
-            _distance_columns(distances(fit.means))
-            | {
-                "stratum": "(none)" if label is None else label,
-                "real_records": inside["real"].frame.height,
-                "synthetic_records": frame.height,
-                "share": share,
-                "effective_size": fit.solution.effective_size,
-                "effective_share": fit.solution.effective_size / frame.height,
-                "gap": fit.solution.relative_gap,
-                "iterations": fit.solution.iterations,
-                "converged": fit.solution.converged,
-                "dual": fit.solution.dual.tolist(),
-            }
-        )
-    context.progress("aligning", len(strata), len(strata))
-    weighted = pl.concat(parts).sort("id")
-    if list(strata) != [ALL]:
-        whole = align_whole(drawn, _samples(**sides), fits, shares)
-        size = effective_size(weighted["weight"].to_numpy())
-        rows.append(
-            _distance_columns(distances(whole))
-            | {
-                "stratum": ALL,
-                "real_records": real.frame.height,
-                "synthetic_records": synthetic.frame.height,
-                "share": 1.0,
-                "effective_size": size,
-                "effective_share": size / synthetic.frame.height,
-                "gap": max(row["gap"] for row in rows),
-                "iterations": sum(row["iterations"] for row in rows),
-                "converged": all(row["converged"] for row in rows),
-                "dual": None,
-            }
-        )
-    return weighted, rows
-
-
-def _shares(real: pl.DataFrame, strata: Sequence[str | None]) -> np.ndarray:
-    """Return the share of each stratum among the real records of all of them, by multiplicity, float64 [L]."""
-    if list(strata) == [ALL]:
-        return np.ones(1)
-    order = pl.DataFrame({"label": strata}, schema={"label": pl.String})
-    counts = real.group_by("label").agg(pl.col("multiplicity").sum())
-    found = order.join(counts, on="label", how="left", nulls_equal=True, maintain_order="left")
-    return found.select(pl.col("multiplicity") / pl.col("multiplicity").sum()).to_series().to_numpy()
-
-
-def _samples(real: _Side, synthetic: _Side, test: _Side) -> Samples:
-    """Return the arrays of three sides. A real record is in the first half by the hash of its id, in every run."""
-    halves = np.array([sha256(f"half/1:{name}".encode()).digest()[0] < 128 for name in real.frame["id"]], dtype=bool)
-    return Samples(
-        real.matrix,
-        real.multiplicity,
-        halves,
-        synthetic.matrix,
-        synthetic.multiplicity,
-        test.matrix,
-        test.multiplicity,
-    )
-
-
-def _weight_rows(run_id: str, weight_set: str, weighted: pl.DataFrame) -> pa.Table:
+def write_weights(
+    context: Context, run_id: str, weight_set: str, weighted: pl.DataFrame, rows: Sequence[dict[str, Any]]
+) -> None:
+    """Write the weights of a run and the rows that say how they came about."""
     named = weighted.with_columns(pl.lit(run_id).alias("run_id"), pl.lit(weight_set).alias("weight_set"))
-    return named.select(TABLES["weights"].schema.names).to_arrow()
+    context.lake.insert("weights", named.select(TABLES["weights"].schema.names).to_arrow())
+    context.lake.insert("alignments", pa.Table.from_pylist(list(rows), schema=TABLES["alignments"].schema))
 
 
-def _distance_columns(found: Distances) -> dict[str, float | None]:
+def headline(whole: dict[str, Any]) -> dict[str, Any]:
+    """Return what an outcome says of all records together."""
+    names = ("mmd2_heldout_before", "mmd2_heldout_after", "mmd2_floor", "effective_share")
+    return {name: whole[name] for name in ("mmd2_before", "mmd2_after", *names)}
+
+
+@dataclass(frozen=True)
+class _Belief:
+    """The base measure of all synthetic records, fitted to all real records and to their first half, and the label
+    quality in it, None where it is left out."""
+
+    full: np.ndarray
+    half: np.ndarray
+    quality: Quality | None
+
+    @classmethod
+    def of(cls, sides: dict[str, Side], base: np.ndarray, wanted: bool, seed: int) -> _Belief:
+        """Multiply the label quality into the base measure, if it is wanted."""
+        if not wanted:
+            return cls(base, base, None)
+        real, synthetic = sides["real"], sides["synthetic"]
+
+        def believed(rows: np.ndarray) -> Quality:
+            weights = real.multiplicity[rows]
+            return label_quality(
+                real.matrix[rows], real.labels[rows], weights, synthetic.matrix, synthetic.labels, seed
+            )
+
+        halves = real.first_half
+        full = believed(np.arange(len(real)))
+        half = believed(np.flatnonzero(halves)) if halves.any() else full
+        return cls(base * full.probability, base * half.probability, full)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the weights of all strata are fitted with."""
+
+    context: Context
+    drawn: Kernel
+    sides: dict[str, Side]
+    strata: Strata
+    pull: Pull
+    candidate: Candidate
+    belief: _Belief
+    given: np.ndarray | None
+
+    def fit(self) -> tuple[pl.DataFrame, list[dict[str, Any]]]:
+        """Return id, label and weight of each record, and rows of `alignments`: each stratum, then all together."""
+        names, features = self.strata.names, self.drawn.features
+        shares = self._shares()
+        members = {name: rows_of_strata(side.strata, len(names)) for name, side in self.sides.items()}
+        weights = np.zeros(len(self.sides["synthetic"]))
+        fits: list[Fit] = []
+        rows: list[dict[str, Any]] = []
+        for number, (name, share) in enumerate(zip(names, shares.tolist(), strict=True)):
+            self.context.progress("aligning", number, len(names))
+            inside = {side: found[number] for side, found in members.items()}
+            fit = align_stratum(features, self._samples(inside), self.pull)
+            weights[inside["synthetic"]] = share * fit.solution.weights
+            fits.append(fit)
+            rows.append(_fit_columns(fit, len(inside["real"]), share) | {"stratum": name})
+        self.context.progress("aligning", len(names), len(names))
+        everywhere = np.flatnonzero(self.sides["synthetic"].strata >= 0)
+        if names != [ALL]:
+            everything = {side: np.arange(len(found)) for side, found in self.sides.items()}
+            whole = align_whole(features, self._samples(everything), fits, shares, self.pull.device)
+            rows.append(_whole_columns(rows, distances(whole), weights, self.sides))
+        frame = self.sides["synthetic"].frame[everywhere].select("id", "label")
+        return frame.with_columns(pl.Series("weight", weights[everywhere])), rows
+
+    def _shares(self) -> np.ndarray:
+        """Return the share of each stratum in the weights, float64 [L]."""
+        count, kind = len(self.strata.names), self.candidate.shares
+        if self.given is not None:
+            return self.given
+        side = self.sides["real" if kind == "real" else "synthetic"]
+        amounts = side.multiplicity if kind == "real" else self.belief.full
+        inside = side.strata >= 0
+        totals = np.bincount(side.strata[inside], amounts[inside], minlength=count)
+        return totals / totals.sum()
+
+    def _samples(self, rows: dict[str, np.ndarray]) -> Samples:
+        real, synthetic, test = (self.sides[name] for name in ("real", "synthetic", "test"))
+        inside = rows["synthetic"]
+        return Samples(
+            real.matrix[rows["real"]],
+            real.multiplicity[rows["real"]],
+            real.first_half[rows["real"]],
+            synthetic.matrix[inside],
+            synthetic.multiplicity[inside],
+            self.belief.full[inside],
+            self.belief.half[inside],
+            test.matrix[rows["test"]],
+            test.multiplicity[rows["test"]],
+        )
+
+
+def _fit_columns(fit: Fit, real_records: int, share: float) -> dict[str, Any]:
+    solution = fit.solution
+    return distance_columns(distances(fit.means)) | {
+        "strength": solution.eps,
+        "real_records": real_records,
+        "synthetic_records": len(solution.weights),
+        "share": share,
+        "effective_size": solution.effective_size,
+        "effective_share": solution.effective_size / len(solution.weights),
+        "gap": solution.relative_gap,
+        "iterations": solution.iterations,
+        "converged": solution.converged,
+        "log_normaliser": solution.log_normaliser,
+        "dual": solution.dual.tolist(),
+    }
+
+
+def _whole_columns(
+    rows: Sequence[dict[str, Any]], found: Distances, weights: np.ndarray, sides: dict[str, Side]
+) -> dict[str, Any]:
+    size = effective_size(weights)
+    return distance_columns(found) | {
+        "stratum": ALL,
+        "strength": min(row["strength"] for row in rows),
+        "real_records": len(sides["real"]),
+        "synthetic_records": len(sides["synthetic"]),
+        "share": 1.0,
+        "effective_size": size,
+        "effective_share": size / len(sides["synthetic"]),
+        "gap": max(row["gap"] for row in rows),
+        "iterations": sum(row["iterations"] for row in rows),
+        "converged": all(row["converged"] for row in rows),
+        "log_normaliser": None,
+        "dual": None,
+    }
+
+
+def distance_columns(found: Distances) -> dict[str, float | None]:
+    """Return distances under the names of their columns in `alignments`."""
     return {
         "mmd2_before": found.before,
         "mmd2_after": found.after,
@@ -281,19 +322,33 @@ def _distance_columns(found: Distances) -> dict[str, float | None]:
     }
 
 
-def _warnings(rows: Sequence[dict[str, Any]]) -> list[str]:
+def _write_quality(context: Context, run_id: str, sides: dict[str, Side], found: Quality) -> None:
+    names = pl.Series(label_names(sides), dtype=pl.String)
+    frame = (
+        sides["synthetic"]
+        .frame.select("id", "label")
+        .with_columns(
+            pl.lit(run_id).alias("run_id"),
+            pl.Series("quality", found.probability),
+            names.gather(pl.Series(found.predicted)).alias("predicted"),
+            pl.Series("predicted_probability", found.predicted_probability),
+        )
+    )
+    context.lake.insert("label_quality", frame.select(TABLES["label_quality"].schema.names).to_arrow())
+
+
+def _warnings(rows: Sequence[dict[str, Any]], sides: dict[str, Side], strata: Strata) -> list[str]:
     notes = []
     low = [row["stratum"] for row in rows if row["effective_share"] < LOW_OVERLAP]
     if low:
         notes.append(
-            f"the effective sample size is below {LOW_OVERLAP:.0%} of the records for {', '.join(low)}: the two sets "
-            "hardly overlap. Generate more where cluster_coverage (which needs clusters) shows real records and "
-            "little weight, or give a larger strength, which pulls less"
+            f"the effective sample size is below {LOW_OVERLAP:.0%} of the records for {_listed(low)}: the two sets "
+            "hardly overlap. coverage_gaps lists what to generate; a larger strength pulls less"
         )
     slow = [row["stratum"] for row in rows if not row["converged"]]
     if slow:
         notes.append(
-            f"the weights for {', '.join(slow)} are not fully converged (their relative gap is in alignments): give a "
+            f"the weights for {_listed(slow)} are not fully converged (their relative gap is in alignments): give a "
             "larger strength"
         )
     whole = rows[-1]
@@ -303,7 +358,20 @@ def _warnings(rows: Sequence[dict[str, Any]]) -> list[str]:
             f"weighting moved away from held-out real records (MMD^2 {before:.3g} before, {after:.3g} after): give "
             "a larger strength, which pulls less, or bring more real records"
         )
+    alone = [
+        name
+        for name, found in zip(strata.names, rows_of_strata(sides["synthetic"].strata, len(strata.names)), strict=True)
+        if len(found) == 1 or (sides["synthetic"].matrix[found] == sides["synthetic"].matrix[found[0]]).all()
+    ]
+    if alone:
+        notes.append(
+            f"one record, or equal vectors, for {_listed(alone)}: there is nothing to weight, and it is uniform"
+        )
     return notes
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def _embedded_model_note(context: Context, weighted: pl.DataFrame) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from synalign.errors import NotReadyError, StoreError
+from synalign.errors import NotReadyError, StoreError, UsageError
 from synalign.steps.context import Context
 from synalign.store.journal import Run
 from synalign.store.lake import is_in, quote
@@ -30,16 +30,24 @@ def records(
     split: str | None = None,
     runs: Sequence[Run] | None = None,
     with_excluded: bool = False,
+    columns: Sequence[str] = (),
 ) -> pl.DataFrame:
-    """Return visible records ordered by id, with columns id, text, label, split, multiplicity.
+    """Return visible records ordered by id, with columns id, text, label, split, multiplicity, and `columns`.
 
     Synthetic records that a person excluded are left out, unless asked for. `split` and `runs` narrow the choice.
+
+    Raises:
+        UsageError: if there is no column of that name.
     """
+    there = context.lake.schema(origin).names
+    unknown = [name for name in columns if name not in there]
+    if unknown:
+        raise UsageError(f"The {origin} records have no column {unknown[0]!r}. They have: {', '.join(there)}.")
     sources = record_runs(context, origin) if runs is None else runs
     where = is_in("run_id", [run.run_id for run in sources])
     if split is not None:
         where += f" and split = {quote(split)}"
-    table = context.lake.read(origin, ["id", "text", "label", "split"], where)
+    table = context.lake.read(origin, list(dict.fromkeys(["id", "text", "label", "split", *columns])), where)
     frame = _frame(table)
     frame = frame.join(_multiplicities(context, origin), on="id", how="left")
     frame = frame.with_columns(pl.col("multiplicity").fill_null(1)).sort("id")
@@ -59,13 +67,13 @@ def excluded(context: Context) -> pl.DataFrame:
     return last.filter(pl.col("excluded")).select("id").sort("id")
 
 
-def require_real(context: Context) -> pl.DataFrame:
-    """Return the real training records.
+def require_real(context: Context, columns: Sequence[str] = ()) -> pl.DataFrame:
+    """Return the real training records, with `columns` as `records` has them.
 
     Raises:
         NotReadyError: if there are none, saying how to get them.
     """
-    frame = records(context, REAL, split="train")
+    frame = records(context, REAL, split="train", columns=columns)
     if not frame.height:
         raise NotReadyError(
             f"The workspace {context.root} has no real training records. Ingest some first: "

@@ -6,6 +6,7 @@ from typing import Any
 
 from synalign.steps.context import Context
 from synalign.steps.reading import record_runs, records
+from synalign.store.journal import Run
 from synalign.store.schemas import ORIGINS, SYNTHETIC
 
 _STEPS = ("embedder", "cluster", "select", "reason", "generate", "align")
@@ -23,16 +24,20 @@ def status(context: Context) -> dict[str, Any]:
     return {"workspace": str(context.root), "records": counts, "steps": steps, "stale": _stale(context)}
 
 
+def stale_weights(context: Context, run: Run) -> list[str]:
+    """Say whether the weights of a run lack records that came in, or do not heed an exclusion."""
+    known = set(run.inputs)
+    late = [source for origin in ORIGINS for source in record_runs(context, origin) if source.run_id not in known]
+    verdicts = [source for source in context.journal.runs("exclude") if source.run_id not in known]
+    if late or verdicts:
+        return ["the weights do not cover all records or exclusions: run align again (or score, for new records)"]
+    return []
+
+
 def _stale(context: Context) -> list[str]:
     """Say which results no longer cover what is in the workspace."""
-    found = []
     aligned = context.journal.current("align")
-    if aligned is not None:
-        known = set(aligned.inputs)
-        late = [run for origin in ORIGINS for run in record_runs(context, origin) if run.run_id not in known]
-        verdicts = [run for run in context.journal.runs("exclude") if run.run_id not in known]
-        if late or verdicts:
-            found.append("the weights do not cover all records or exclusions: run align again")
+    found = [] if aligned is None else stale_weights(context, aligned)
     selected, clustered = context.journal.current("select"), context.journal.current("cluster")
     if selected is not None and clustered is not None and clustered.run_id not in selected.inputs:
         found.append("the selections are of other clusters than the current ones: run select again")

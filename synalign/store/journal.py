@@ -98,12 +98,16 @@ class Journal:
 
     def current(self, step: str) -> Run | None:
         """Return the run of `step` that later steps build on: finished or activated last."""
+        return next(iter(self.latest(step)), None)
+
+    def latest(self, step: str) -> list[Run]:
+        """Return the finished runs of `step`, the one that was finished or activated last first."""
         runs = {run.run_id: run for run in self.runs(step)}
-        latest = {run_id: run.sequence for run_id, run in runs.items()}
+        order = {run_id: run.sequence for run_id, run in runs.items()}
         for row in self._lake.read("activations", where=f"step = {quote(step)}").to_pylist():
             if row["run_id"] in runs:
-                latest[row["run_id"]] = max(latest[row["run_id"]], row["sequence"])
-        return runs[max(latest, key=lambda run_id: latest[run_id])] if latest else None
+                order[row["run_id"]] = max(order[row["run_id"]], row["sequence"])
+        return sorted(runs.values(), key=lambda run: order[run.run_id], reverse=True)
 
     def activate(self, run: Run) -> bool:
         """Make a finished run the current one of its step again; return whether that changed anything."""

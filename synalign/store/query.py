@@ -168,13 +168,11 @@ def publish(lake: Lake, ledger: Ledger, labels: Mapping[str, str], path: Path, s
             connection.execute(f"attach {_literal(temporary)} as published (storage_version 'v1.0.0')")
             for statement in statements.load("base"):
                 connection.execute(f"create table published.{statement.name} as from {statement.name}")
-            for name in MATERIALISED:
-                connection.execute(f"create table published.{name} as from {name}")
             connection.execute("create table published.catalog_state as select $state as state", {"state": state})
-            connection.execute("use published")
+            connection.execute("use published")  # From here on all names are those of the file.
             for statement in statements.load("views"):
-                if statement.name not in MATERIALISED:
-                    connection.execute(f"create view {statement.name} as\n{statement.sql}")
+                kind = "table" if statement.name in MATERIALISED else "view"
+                connection.execute(f"create {kind} {statement.name} as\n{statement.sql}")
             for statement in statements.load("macros"):
                 connection.execute(statement.sql)
             for area in ("base", "views"):

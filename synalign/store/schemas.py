@@ -80,12 +80,31 @@ TABLES: dict[str, TableSpec] = {
         "run_id call_id index", run_id=_S, call_id=_S, index=_I, reason=_S, detail=_S, text=_S
     ),
     "weights": _spec("run_id id", run_id=_S, id=_S, weight_set=_S, label=_S, weight=_F),
+    "label_quality": _spec(
+        "run_id id", run_id=_S, id=_S, label=_S, quality=_F, predicted=_S, predicted_probability=_F
+    ),
     "alignments": _spec(
         "run_id stratum",
-        run_id=_S, stratum=_S, weight_set=_S, embedder=_S, kernel=_S, bandwidth=_F, features=_I, seed=_I, strength=_F,
-        real_records=_I, synthetic_records=_I, share=_F, mmd2_before=_F, mmd2_after=_F, mmd2_heldout_before=_F,
-        mmd2_heldout_after=_F, mmd2_floor=_F, mmd2_test_before=_F, mmd2_test_after=_F, effective_size=_F,
-        effective_share=_F, gap=_F, iterations=_I, converged=_B, dual=pa.list_(_F),
+        run_id=_S, stratum=_S, weight_set=_S, embedder=_S, kernel=_S, bandwidths=pa.list_(_F), features=_I, seed=_I,
+        strength=_F, quality=_B, label_shares=_S, scored_from=_S, drift=_F, real_records=_I, synthetic_records=_I,
+        share=_F, mmd2_before=_F, mmd2_after=_F, mmd2_heldout_before=_F, mmd2_heldout_after=_F, mmd2_floor=_F,
+        mmd2_test_before=_F, mmd2_test_after=_F, effective_size=_F, effective_share=_F, gap=_F, iterations=_I,
+        converged=_B, log_normaliser=_F, dual=pa.list_(_F),
+    ),
+    "strength_curve": _spec(
+        "run_id candidate",
+        run_id=_S, candidate=_I, strength=_F, quality=_B, label_shares=_S, effective_size=_F, effective_share=_F,
+        mmd2_fitted=_F, mmd2_heldout=_F, accuracy=_F, accuracy_error=_F, gain=_F, gain_error=_F, chosen=_B,
+        unweighted=_B, folds=_I, real_records=_I, synthetic_records=_I, seed=_I,
+    ),
+    "metrics": _spec(
+        "run_id metric scope",
+        run_id=_S, metric=_S, scope=_S, weights_run_id=_S, weight_set=_S, split=_S, value=_F, low=_F, high=_F,
+        p_value=_F, real_records=_I, synthetic_records=_I, seed=_I,
+    ),
+    "witness": _spec(
+        "run_id id",
+        run_id=_S, weights_run_id=_S, id=_S, stratum=_S, witness=_F, real_mean=_F, synthetic_mean=_F,
     ),
     "runs": _spec(
         "run_id",
@@ -97,7 +116,8 @@ TABLES: dict[str, TableSpec] = {
 
 #: Column names that the views give a meaning to; a user's own column of that name is kept as `file_<name>`.
 RESERVED = frozenset(TABLES["synthetic"].schema.names) | {
-    "multiplicity", "weight", "weight_set", "origin", "sample_weight", "excluded", "label_name", "copies",
+    "multiplicity", "weight", "weight_set", "label_quality", "origin", "sample_weight", "excluded", "label_name",
+    "copies",
 }  # fmt: skip
 
 #: Tables whose rows belong to the run that wrote them and are dropped when that run never finished. `calls` is not

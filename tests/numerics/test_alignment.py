@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from synalign.errors import NumericsError
-from synalign.numerics.alignment import Samples, align_stratum, align_whole, distances, effective_size
+from synalign.numerics import alignment
+from synalign.numerics.alignment import Fit, Pull, Samples, align_whole, distances
+from synalign.numerics.dual import effective_size
 from synalign.numerics.features import RandomFeatures
 
 
@@ -17,8 +19,13 @@ def _data(seed: int, n: int = 200, m: int = 300, t: int = 0) -> tuple[RandomFeat
     real = random.normal(0.4, 1.0, (n, 6)).astype(np.float32)
     synthetic = random.normal(0.0, 1.2, (m, 6)).astype(np.float32)
     test = random.normal(0.4, 1.0, (t, 6)).astype(np.float32)
-    samples = Samples(real, np.ones(n), np.arange(n) % 2 == 0, synthetic, np.ones(m), test, np.ones(t))
+    ones = np.ones(m)
+    samples = Samples(real, np.ones(n), np.arange(n) % 2 == 0, synthetic, ones, ones, ones, test, np.ones(t))
     return RandomFeatures.draw(6, 128, 3.0, seed), samples
+
+
+def align_stratum(features: RandomFeatures, samples: Samples, eps: float) -> Fit:
+    return alignment.align_stratum(features, samples, Pull(eps))
 
 
 def test_weighting_comes_nearer_to_real_records_it_was_not_fitted_on() -> None:
@@ -122,3 +129,31 @@ def test_shares_must_be_as_many_as_strata() -> None:
 def test_effective_size_counts_equal_weights_and_ignores_the_absent() -> None:
     assert effective_size(np.full(8, 1 / 8)) == pytest.approx(8)
     assert effective_size(np.array([0.5, 0.5, 0.0])) == pytest.approx(2)
+
+
+def test_the_half_fit_starts_from_the_base_measure_of_the_first_half() -> None:
+    features, samples = _data(9)
+    half_prior = np.where(np.arange(300) < 30, 1.0, 0.0)
+    fit = align_stratum(features, replace(samples, half_prior=half_prior), 1e3)
+    np.testing.assert_allclose(fit.solution.weights, 1 / 300, rtol=1e-2)
+    expected = features.map(samples.synthetic[:30]).astype(np.float64).mean(axis=0)
+    np.testing.assert_allclose(fit.means.half_weighted, expected, atol=1e-4)  # type: ignore[arg-type]
+
+
+def test_a_cap_counts_in_multiples_of_a_records_share_by_multiplicity() -> None:
+    features, samples = _data(10)
+    counts = np.where(np.arange(300) < 10, 3.0, 1.0)
+    capped = replace(samples, counts=counts, prior=counts, half_prior=counts)
+    free = alignment.align_stratum(features, capped, Pull(1e-3)).solution
+    fit = alignment.align_stratum(features, capped, Pull(1e-3, max_weight_ratio=2.0)).solution
+    bound = 2.0 * counts / counts.sum()
+    assert (free.weights > bound).sum() > 5
+    assert (fit.weights <= bound * (1 + 1e-9)).all()
+    assert (fit.weights > bound * 0.999).sum() > 5
+
+
+def test_a_floor_on_the_effective_share_holds_in_the_fit() -> None:
+    features, samples = _data(11)
+    fit = alignment.align_stratum(features, samples, Pull(1e-4, min_effective_share=0.6)).solution
+    assert 0.6 * 300 <= fit.effective_size <= 0.62 * 300
+    assert fit.eps > 1e-4

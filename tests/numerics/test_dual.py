@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,9 +9,11 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from synalign.errors import NumericsError
+from synalign.numerics import blocks as blocks_module
 from synalign.numerics import dual as dual_module
-from synalign.numerics.dual import score, solve_dual
-from synalign.numerics.features import RandomFeatures
+from synalign.numerics.blocks import FeatureBlocks
+from synalign.numerics.dual import DualSolution, score, solve_with_floor
+from synalign.numerics.features import FeatureMap, KernelFeatures, RandomFeatures, RandomProjections
 
 
 def _problem(m: int = 40, d: int = 3, seed: int = 0) -> tuple[np.ndarray, RandomFeatures, np.ndarray]:
@@ -18,6 +22,12 @@ def _problem(m: int = 40, d: int = 3, seed: int = 0) -> tuple[np.ndarray, Random
     real = random.normal(loc=0.6, size=(50, d)).astype(np.float32)
     features = RandomFeatures.draw(d, 32, 2.0, seed=1)
     return synthetic, features, features.mean(real)
+
+
+def solve_dual(
+    vectors: np.ndarray, features: FeatureMap, target: np.ndarray, prior: Any, eps: float, device: str = "cpu", **more: Any
+) -> DualSolution:
+    return dual_module.solve_dual(FeatureBlocks(features, vectors, device), target, prior, eps, **more)
 
 
 def _primal(weights: np.ndarray, phi: np.ndarray, mu: np.ndarray, prior: np.ndarray, eps: float) -> float:
@@ -121,9 +131,9 @@ def test_the_same_call_gives_the_same_bits() -> None:
 def test_blocks_and_recomputing_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     synthetic, features, mu = _problem(500)
     whole = solve_dual(synthetic, features, mu, None, 1e-2, relative_gap=1e-7)
-    monkeypatch.setattr(dual_module, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(blocks_module, "BLOCK_SIZE", 64 * 32)
     blocked = solve_dual(synthetic, features, mu, None, 1e-2, relative_gap=1e-7)
-    monkeypatch.setattr(dual_module, "KEEP_BYTES", 0)
+    monkeypatch.setattr(blocks_module, "KEEP_BYTES", 0)
     streamed = solve_dual(synthetic, features, mu, None, 1e-2, relative_gap=1e-7)
     np.testing.assert_allclose(blocked.weights, whole.weights, rtol=1e-3)
     np.testing.assert_array_equal(streamed.weights, blocked.weights)
@@ -148,13 +158,13 @@ def test_scores_are_the_logarithm_of_the_weights() -> None:
     synthetic, features, mu = _problem()
     prior = np.arange(40)
     solution = solve_dual(synthetic, features, mu, prior, 1e-2)
-    fitted = score(synthetic, features, solution.dual, prior, solution.log_normaliser)
+    fitted = score(FeatureBlocks(features, synthetic), solution.dual, prior, solution.log_normaliser)
     np.testing.assert_allclose(np.exp(fitted), solution.weights, rtol=1e-4)
     assert fitted[0] == -np.inf
     fresh = np.random.default_rng(9).normal(size=(25, 3))
-    among = score(fresh, features, solution.dual)
+    among = score(FeatureBlocks(features, fresh), solution.dual)
     assert np.exp(among).sum() == pytest.approx(1.0)
-    outside = score(fresh, features, solution.dual, None, solution.log_normaliser)
+    outside = score(FeatureBlocks(features, fresh), solution.dual, None, solution.log_normaliser)
     np.testing.assert_allclose(outside - outside[0], among - among[0], atol=1e-9)
 
 
@@ -177,7 +187,7 @@ def test_weights_are_always_a_distribution(m: int, seed: int, log_eps: float, sp
 
 def test_wrong_arguments_are_named() -> None:
     synthetic, features, mu = _problem()
-    for eps in (0.0, -1.0, np.nan, np.inf):
+    for eps in (0.0, -1.0, np.nan, -np.inf):
         with pytest.raises(NumericsError, match="eps"):
             solve_dual(synthetic, features, mu, None, eps)
     with pytest.raises(NumericsError, match="prior must not be negative; entry 0"):
@@ -194,3 +204,107 @@ def test_wrong_arguments_are_named() -> None:
         solve_dual(synthetic, features, mu, None, 1e-3, start=[0.0])
     with pytest.raises(NumericsError, match="device 'abacus'"):
         solve_dual(synthetic, features, mu, None, 1e-3, device="abacus")
+
+
+def _capped_reference(phi: np.ndarray, mu: np.ndarray, prior: np.ndarray, eps: float, cap: np.ndarray) -> np.ndarray:
+    found = minimize(
+        _primal,
+        np.minimum(prior, cap) / np.minimum(prior, cap).sum(),
+        args=(phi, mu, prior, eps),
+        method="SLSQP",
+        bounds=[(1e-12, bound) for bound in cap],
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1.0},
+        options={"ftol": 1e-14, "maxiter": 2000},
+    )
+    return np.asarray(found.x)
+
+
+def test_a_cap_is_kept_and_the_rest_is_optimal_under_it() -> None:
+    m, eps = 12, 1e-2
+    synthetic, features, mu = _problem(m)
+    prior = np.random.default_rng(5).dirichlet(np.ones(m))
+    cap = np.full(m, 0.13)
+    phi = features.map(synthetic).astype(np.float64)
+    free = solve_dual(synthetic, features, mu, prior, eps)
+    assert free.weights.max() > 0.2
+    solution = solve_dual(synthetic, features, mu, prior, eps, cap=cap, relative_gap=1e-7)
+    assert solution.converged
+    assert solution.weights.max() <= 0.13 + 1e-9
+    np.testing.assert_allclose(solution.weights, _capped_reference(phi, mu, prior, eps, cap), atol=2e-3)
+    assert solution.objective == pytest.approx(_primal(solution.weights, phi, mu, prior, eps), rel=1e-5)
+    fitted = score(FeatureBlocks(features, synthetic), solution.dual, prior, solution.log_normaliser, cap)
+    np.testing.assert_allclose(np.exp(fitted), solution.weights, rtol=1e-4)
+
+
+def test_a_cap_without_room_is_refused_and_one_of_just_enough_room_is_met() -> None:
+    synthetic, features, mu = _problem(10)
+    with pytest.raises(NumericsError, match="sum to 0.9"):
+        solve_dual(synthetic, features, mu, None, 1e-2, cap=np.full(10, 0.09))
+    tight = solve_dual(synthetic, features, mu, None, 1e-2, cap=np.full(10, 0.1))
+    np.testing.assert_allclose(tight.weights, 0.1, rtol=1e-6)
+
+
+def test_an_infinite_eps_is_the_prior_under_its_cap() -> None:
+    synthetic, features, mu = _problem(5)
+    alone = solve_dual(synthetic, features, mu, [1, 1, 1, 1, 6], np.inf)
+    np.testing.assert_allclose(alone.weights, [0.1, 0.1, 0.1, 0.1, 0.6])
+    np.testing.assert_allclose(alone.mean, alone.weights @ features.map(synthetic), atol=1e-6)
+    capped = solve_dual(synthetic, features, mu, [1, 1, 1, 1, 6], np.inf, cap=np.full(5, 0.4))
+    np.testing.assert_allclose(capped.weights, [0.15, 0.15, 0.15, 0.15, 0.4])
+
+
+def test_a_floor_on_the_effective_size_weakens_the_pull_just_enough() -> None:
+    synthetic, features, mu = _problem(300)
+    blocks = FeatureBlocks(features, synthetic)
+    strong = solve_with_floor(blocks, mu, None, 1e-3, min_effective_size=1.0)
+    assert strong.eps == 1e-3
+    wanted = 1.5 * strong.effective_size
+    weaker = solve_with_floor(blocks, mu, None, 1e-3, min_effective_size=wanted)
+    assert wanted <= weaker.effective_size <= 1.03 * wanted
+    assert weaker.eps > 1e-3
+    again = dual_module.solve_dual(blocks, mu, None, weaker.eps)
+    assert np.abs(again.weights - weaker.weights).sum() < 0.02
+    out_of_reach = solve_with_floor(blocks, mu, [1.0] * 10 + [0.0] * 290, 1e-3, min_effective_size=20.0)
+    assert out_of_reach.eps == np.inf
+    assert out_of_reach.effective_size == pytest.approx(10)
+
+
+def test_half_precision_solves_the_same_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    synthetic, features, mu = _problem(400)
+    full = solve_dual(synthetic, features, mu, None, 1e-3, relative_gap=1e-5)
+    monkeypatch.setattr(blocks_module, "FULL_BYTES", 0)
+    half = solve_dual(synthetic, features, mu, None, 1e-3, relative_gap=1e-5)
+    assert half.converged
+    np.testing.assert_allclose(half.weights, full.weights, rtol=0.05)
+    assert half.objective == pytest.approx(full.objective, rel=1e-3)
+
+
+def test_large_linear_features_are_not_put_into_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks_module, "FULL_BYTES", 0)
+    vectors = np.random.default_rng(0).normal(scale=1e6, size=(30, 4))
+    blocks = FeatureBlocks(RandomProjections.draw(4, 8, seed=0), vectors)
+    assert np.isfinite(blocks.mean()).all()
+
+
+def test_random_features_come_to_the_exact_kernel() -> None:
+    """The oracle: the exact problem, solved in the span of the records. More features, nearer weights."""
+    random = np.random.default_rng(11)
+    synthetic, real = random.normal(size=(150, 3)), random.normal(0.5, 0.8, size=(100, 3))
+    exact = KernelFeatures.fit(np.concatenate([synthetic, real]), 1.5)
+    oracle = solve_dual(synthetic, exact, exact.mean(real), None, 1e-2, relative_gap=1e-6)
+    gram = np.exp(-((synthetic[:, None] - synthetic[None]) ** 2).sum(-1) / (2 * 1.5**2))
+    across = np.exp(-((synthetic[:, None] - real[None]) ** 2).sum(-1) / (2 * 1.5**2)).mean(axis=1)
+    # Stationarity of the primal, with kernels alone: log w + (K w - k) / eps is the same for all records.
+    slope = np.log(oracle.weights) + (gram @ oracle.weights - across) / 1e-2
+    np.testing.assert_allclose(slope, slope.mean(), atol=2e-2)
+
+    def distance(count: int) -> float:
+        gaps = []
+        for seed in range(5):
+            drawn = RandomFeatures.draw(3, count, 1.5, seed)
+            solution = solve_dual(synthetic, drawn, drawn.mean(real), None, 1e-2)
+            gaps.append(np.abs(solution.weights - oracle.weights).sum())
+        return float(np.mean(gaps))
+
+    assert distance(2048) < 0.05
+    assert distance(2048) < distance(64) / 3

@@ -58,8 +58,9 @@ def test_weighting_undoes_a_shift_in_style(tmp_path: Path) -> None:
 
 def test_a_smaller_strength_pulls_harder(tmp_path: Path) -> None:
     workspace = _workspace(tmp_path / "w", *_shifted())
-    weak = workspace.align(strength=1e-1).counts
-    strong = workspace.align(strength=1e-3).counts
+    fixed = {"quality": False, "label_shares": "real"}
+    weak = workspace.align(strength=1e-1, **fixed).counts
+    strong = workspace.align(strength=1e-3, **fixed).counts
     assert strong["mmd2_after"] < weak["mmd2_after"]
     assert strong["effective_share"] < weak["effective_share"]
 

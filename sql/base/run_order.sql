@@ -1,0 +1,11 @@
+-- For each finished run, its place in the order in which runs finished or were gone back to last.
+-- sequence: the largest of a step is its current run, that of a weight set the run that the name stands for
+-- needs: runs
+select r.run_id, r.step, max(u.sequence) as sequence
+from runs r
+join (
+    select run_id, sequence from runs
+    union all
+    select run_id, sequence from raw_activations
+) u on u.run_id = r.run_id
+group by r.run_id, r.step

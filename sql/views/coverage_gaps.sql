@@ -1,0 +1,46 @@
+-- What to generate next: where real training text lies and the weighted synthetic text is too thin. One line for each
+-- label in each cluster, the largest gap first; without clusters, one for each label. From the newest measurement of
+-- the current weights.
+-- real_records: real training records that were measured there, by multiplicity; real_share: of all of those
+-- weighted_share: the share of the weight that synthetic records of that label there have
+-- missing_share: by how much that falls short of real_share; 0 if it does not
+-- witness: mean over the real records; above 0 synthetic text is missing. The order is by witness * real_share
+-- coverage: synthetic density over real density at the real records: 1 where they are alike, 0 where nothing is near
+-- example_ids, examples: up to three real records where most is missing, and their texts
+-- needs: witness, real, cluster_members, synthetic_weighted, current_runs, run_order
+with measured as (
+    select arg_max(o.run_id, o.sequence) as run_id
+    from (select distinct run_id, weights_run_id from witness) w
+    join current_runs c on c.run_id = w.weights_run_id and c.step = 'align'
+    join run_order o on o.run_id = w.run_id
+),
+placed as (
+    select m.cluster_id, r.label, r.id, r.text, r.multiplicity, w.witness, w.real_mean, w.synthetic_mean,
+        row_number() over (partition by m.cluster_id, r.label order by w.witness desc, r.id) as place
+    from measured n
+    join witness w on w.run_id = n.run_id
+    join real r on r.id = w.id and r.split = 'train'
+    left join cluster_members m on m.origin = 'real' and m.id = r.id
+),
+real_side as (
+    select cluster_id, label, cast(sum(multiplicity) as bigint) as real_records,
+        sum(multiplicity) / sum(sum(multiplicity)) over () as real_share,
+        sum(multiplicity * witness) / sum(multiplicity) as witness,
+        sum(multiplicity * synthetic_mean) / nullif(sum(multiplicity * real_mean), 0) as coverage,
+        list(id order by place) filter (place <= 3) as example_ids,
+        list(text order by place) filter (place <= 3) as examples
+    from placed
+    group by cluster_id, label
+),
+synthetic_side as (
+    select m.cluster_id, s.label, sum(s.weight) / sum(sum(s.weight)) over () as weighted_share
+    from synthetic_weighted s
+    left join cluster_members m on m.origin = 'synthetic' and m.id = s.id
+    group by m.cluster_id, s.label
+)
+select r.cluster_id, r.label, r.real_records, r.real_share, coalesce(s.weighted_share, 0) as weighted_share,
+    greatest(r.real_share - coalesce(s.weighted_share, 0), 0) as missing_share, r.witness, r.coverage,
+    r.example_ids, r.examples
+from real_side r
+left join synthetic_side s on s.cluster_id is not distinct from r.cluster_id and s.label is not distinct from r.label
+order by r.witness * r.real_share desc, r.cluster_id, r.label

@@ -1,0 +1,21 @@
+-- The weights of each record in two named sets side by side, for every pair of names. Excluded records are among them.
+-- weight_set_a, weight_set_b: the names, a before b in the alphabet
+-- weight_a, weight_b: 0 where the record is not in that set
+-- log_ratio: ln(weight_b / weight_a): above 0 set b draws the record more often; null if either weight is 0
+-- needs: weights, weight_sets
+with named as (
+    select k.weight_set, w.id, w.label, w.weight from weights w join weight_sets k on k.run_id = w.run_id
+),
+pairs as (
+    select a.weight_set as set_a, b.weight_set as set_b
+    from weight_sets a join weight_sets b on a.weight_set < b.weight_set
+),
+a_side as (select p.set_a, p.set_b, n.id, n.label, n.weight from pairs p join named n on n.weight_set = p.set_a),
+b_side as (select p.set_a, p.set_b, n.id, n.label, n.weight from pairs p join named n on n.weight_set = p.set_b)
+select coalesce(a.set_a, b.set_a) as weight_set_a, coalesce(a.set_b, b.set_b) as weight_set_b,
+    coalesce(a.id, b.id) as id, coalesce(a.label, b.label) as label,
+    coalesce(a.weight, 0) as weight_a, coalesce(b.weight, 0) as weight_b,
+    -- Of the smallest weights the quotient would overflow; the difference of logarithms does not.
+    ln(nullif(b.weight, 0)) - ln(nullif(a.weight, 0)) as log_ratio
+from a_side a
+full join b_side b on b.set_a = a.set_a and b.set_b = a.set_b and b.id = a.id

@@ -1,0 +1,308 @@
+"""A small workspace whose every table is filled by hand, so that tests know each row and no step has to run.
+
+Three weight sets stand side by side. The current one is neither the last to finish nor the only one of its name, and
+some runs never finished: what they wrote must not be seen.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+import synalign as sa
+from synalign.store.lake import Lake
+from synalign.store.schemas import TABLES
+
+_AT = datetime(2026, 1, 2, 3, 4, 5)
+_random = random.Random(11)
+
+#: In the order in which they finished; the rest of each name is the step.
+RUNS = [
+    "ingest", "ingest_2", "embed", "cluster", "select", "reason", "generate", "exclude", "align_old", "align_new",
+    "align_other_1", "align_other_2", "align_strong", "measure_1", "measure_2", "measure_strong",
+]  # fmt: skip
+#: Runs gone back to, in that order, after all had finished.
+ACTIVATIONS = ["align_other_1", "align_new", "measure_1"]
+#: Runs that were killed: rows of theirs are there, their row in `runs` is not.
+UNFINISHED = ["align_killed", "measure_killed"]
+
+#: Which run each name stands for, with the sequence at which that came about. `main` is the current one.
+SETS = {"main": ("align_new", 18), "another": ("align_other_1", 17), "strong": ("align_strong", 13)}
+CURRENT = "align_new"
+#: The measurement that counts, of each align run that has one.
+MEASURED_BY = {"align_new": "measure_1", "align_strong": "measure_strong"}
+
+STRATA = ["*", "(none)", "bad", "good"]
+_LABELS = ["good", "bad", "good", None]
+
+REAL = [
+    {
+        "id": f"r{number:02d}",
+        "text": f"real {number}",
+        "label": _LABELS[number % 4],
+        "split": "test" if number >= 24 else "train",
+        "multiplicity": 1 + (number % 5 == 0) + (number % 7 == 0),
+        # The last ones came after the clustering.
+        "cluster_id": (number // 2) % 4 if number < 20 else None,
+    }
+    for number in range(28)
+]
+TRAIN = [row for row in REAL if row["split"] == "train"]
+SYNTHETIC = [
+    {
+        "id": f"s{number:02d}",
+        "text": f"synthetic {number}",
+        "label": "unknown" if number == 26 else _LABELS[(number * 3) % 4],
+        "multiplicity": 3 if number == 4 else 1,
+        "cluster_id": number % 5 if number < 25 else None,
+        "channel": "mail" if number % 2 else "chat",
+    }
+    for number in range(30)
+]
+EXCLUDED = "s27"
+
+_LABEL_OF = {row["id"]: row["label"] for row in SYNTHETIC}
+
+
+def _weights(ids: list[str]) -> dict[str, float]:
+    amounts = {name: _random.random() ** 3 + 1e-3 for name in ids}
+    total = sum(amounts.values())
+    return {name: amount / total for name, amount in amounts.items()}
+
+
+_IDS = [row["id"] for row in SYNTHETIC if row["label"] != "unknown"]
+#: align run -> id -> weight
+WEIGHTS = {
+    "align_old": _weights(_IDS),
+    "align_new": _weights([*_IDS[:-4], EXCLUDED]),
+    "align_other_1": _weights(_IDS),
+    "align_other_2": _weights(_IDS),
+    "align_strong": _weights(_IDS[6:]) | {"s08": 0.0, "s09": 5e-324},
+    "align_killed": _weights(_IDS),
+}
+SET_OF = {
+    "align_old": "main", "align_new": "main", "align_other_1": "another", "align_other_2": "another",
+    "align_strong": "strong", "align_killed": "killed",
+}  # fmt: skip
+
+#: align run -> id -> (quality, predicted, its probability); records that came after the fit have none.
+QUALITY = {
+    run: {
+        row["id"]: (_random.random(), _random.choice(["good", "bad"]), _random.uniform(0.5, 1))
+        for row in SYNTHETIC
+        if row["label"] is not None and row["id"] not in ("s24", "s25")
+    }
+    for run in ("align_new", "align_strong", "align_killed")
+}
+
+METRICS = [
+    "mmd2_unbiased", "mmd2_permutation", "auc_raw", "auc_weighted", "precision", "precision_raw", "recall",
+    "recall_raw", "density", "density_raw", "coverage", "coverage_raw", "label_distance", "label_distance_raw",
+    "cluster_distance", "cluster_distance_raw",
+]  # fmt: skip
+MEASURES = {
+    "measure_1": "align_new",
+    "measure_2": "align_new",
+    "measure_strong": "align_strong",
+    "measure_killed": "align_new",
+}
+#: measure run, metric, scope -> (value, low, high, p_value); some scopes were too small to be measured.
+FIGURES = {
+    (run, metric, scope): (
+        _random.random(),
+        _random.random(),
+        _random.random(),
+        _random.random() if metric == "mmd2_permutation" else None,
+    )
+    for run in MEASURES
+    for metric in METRICS
+    for scope in STRATA
+    if scope != "(none)" and not (scope == "bad" and metric.startswith(("recall", "auc")))
+}
+#: measure run -> id -> (real_mean, synthetic_mean); a subsample, in which one label of one cluster is not.
+WITNESS = {
+    run: {
+        row["id"]: (_random.uniform(0.2, 1), _random.uniform(0, 0.8))
+        for row in TRAIN
+        if (row["cluster_id"], row["label"]) != (2, "bad")
+    }
+    for run in MEASURES
+}
+
+
+def build(path: Path) -> sa.Workspace:
+    """Make the workspace and publish its catalog."""
+    workspace = sa.open(path)
+    task = {"description": "a message", "labels": {"good": "is pleased", "bad": "is not"}}
+    workspace.configure(sa.Config.model_validate({"task": task}))
+    lake = Lake(path / "lance")
+    lake.add_columns("synthetic", [pa.field("channel", pa.string())])
+    for name, rows in _tables().items():
+        put(lake, name, rows)
+    workspace.publish()
+    return workspace
+
+
+def put(lake: Lake, name: str, rows: list[dict[str, Any]]) -> None:
+    """Insert rows; columns that are not given are null."""
+    schema = lake.schema(name)
+    blank = dict.fromkeys(schema.names)
+    assert all(row.keys() <= blank.keys() for row in rows), name
+    assert lake.insert(name, pa.Table.from_pylist([blank | row for row in rows], schema=schema)) == len(rows)
+
+
+def step_of(run: str) -> str:
+    """Return the step of a run by its name here."""
+    return run.partition("_")[0]
+
+
+def _tables() -> dict[str, list[dict[str, Any]]]:
+    assert set(TABLES) == set(_own() | _learned() | _measured())
+    return _own() | _learned() | _measured()
+
+
+def _own() -> dict[str, list[dict[str, Any]]]:
+    """The rows of records and of runs."""
+    record = {"id", "text", "label"}
+    real = [{key: row[key] for key in record | {"split"}} | {"run_id": "ingest"} for row in REAL]
+    synthetic = [
+        {key: row[key] for key in record | {"channel"}}
+        | {"run_id": "ingest_2", "split": "train"}
+        # Half of them were generated here.
+        | ({"call_id": "call", "selection_id": "pick", "attributes_id": "said"} if number % 2 else {})
+        for number, row in enumerate(SYNTHETIC)
+    ]
+    multiplicities = [
+        {"run_id": run, "origin": origin, "id": row["id"], "multiplicity": row["multiplicity"]}
+        for run, origin, rows in (("ingest", "real", REAL), ("ingest_2", "synthetic", SYNTHETIC))
+        for row in rows
+        if row["multiplicity"] > 1
+    ]
+    runs = [
+        {
+            "run_id": run, "sequence": number, "step": step_of(run), "parameters": "{}", "seed": 0, "round": 0,
+            "inputs": [], "table_versions": "{}", "counts": json.dumps({"records": 1}), "notes": [], "seconds": 0.5,
+            "started_at": _AT, "finished_at": _AT, "package_version": "0",
+        }
+        for number, run in enumerate(RUNS, start=1)
+    ]  # fmt: skip
+    activations = [
+        {"sequence": number, "step": step_of(run), "run_id": run, "at": _AT}
+        for number, run in enumerate(ACTIVATIONS, start=len(RUNS) + 1)
+    ]
+    return {
+        "real": real,
+        "synthetic": synthetic,
+        "multiplicities": multiplicities,
+        "exclusions": [{"run_id": "exclude", "id": EXCLUDED, "excluded": True, "reason": "a test"}],
+        "runs": runs,
+        "activations": activations,
+    }
+
+
+def _learned() -> dict[str, list[dict[str, Any]]]:
+    """The rows of the steps up to the language model."""
+    members = [
+        {
+            "run_id": "cluster", "origin": origin, "id": row["id"], "cluster_run_id": "cluster",
+            "cluster_id": row["cluster_id"], "distance": 0.5,
+        }
+        for origin, rows in (("real", TRAIN), ("synthetic", SYNTHETIC))
+        for row in rows
+        if row["cluster_id"] is not None
+    ]  # fmt: skip
+    clusters = [
+        {
+            "run_id": "cluster", "cluster_id": number, "size": 5.0, "radius": 1.0, "centroid": [0.0, 1.0],
+            "label_mix": [{"label": "good", "share": 1.0}],
+        }
+        for number in range(4)
+    ]  # fmt: skip
+    return {
+        "embedders": [{"run_id": "embed", "name": "lsa", "model": "lsa", "fitted_on": ["real"], "texts": 24}],
+        "clusters": clusters,
+        "cluster_members": members,
+        "selections": [
+            {
+                "run_id": "select", "step": 0, "selection_id": "pick", "round": 0, "cluster_run_id": "cluster",
+                "cluster_id": 1, "label": "good", "demonstrations": ["r02", "r00"], "stop_reason": "budget",
+            }
+        ],
+        "attributes": [
+            {
+                "run_id": "reason", "id": "said", "selection_id": "pick", "call_id": "call",
+                "attributes": [{"name": "tone", "value": "calm"}],
+            }
+        ],
+        "calls": [{"call_id": "call", "run_id": "generate", "step": "generate", "status": "complete", "attempts": 1}],
+        "rejections": [{"run_id": "generate", "call_id": "call", "index": 2, "reason": "copy"}],
+    }  # fmt: skip
+
+
+def _measured() -> dict[str, list[dict[str, Any]]]:
+    """The rows of align and of the measurements."""
+    weights = [
+        {"run_id": run, "id": name, "weight_set": SET_OF[run], "label": _LABEL_OF[name], "weight": weight}
+        for run, found in WEIGHTS.items()
+        for name, weight in found.items()
+    ]
+    quality = [
+        {
+            "run_id": run, "id": name, "label": _LABEL_OF[name], "quality": value, "predicted": predicted,
+            "predicted_probability": probability,
+        }
+        for run, found in QUALITY.items()
+        for name, (value, predicted, probability) in found.items()
+    ]  # fmt: skip
+    alignments = [
+        {
+            "run_id": run, "stratum": stratum, "weight_set": SET_OF[run], "embedder": "lsa", "kernel": "rbf",
+            "bandwidths": [0.5, 1.0], "features": 64, "seed": 3, "quality": run in QUALITY, "label_shares": "kept",
+            "strength": math.inf if stratum == "bad" else 0.01, "real_records": 8, "synthetic_records": 10,
+            "share": 1.0 if stratum == "*" else 0.25 * place, "mmd2_heldout_after": 0.25 * (place + 1),
+            "mmd2_floor": 0.0 if stratum == "good" else 0.5, "log_normaliser": 1.5, "converged": True,
+            "scored_from": "align_old" if run == "align_other_1" else None,
+            "drift": 0.125 if run == "align_other_1" else None, "dual": None if stratum == "*" else [0.5, -1.0],
+        }
+        for run in WEIGHTS
+        for place, stratum in enumerate(STRATA)
+    ]  # fmt: skip
+    curve = [
+        {
+            "run_id": run, "candidate": number, "strength": math.inf if not number else 0.1**number, "quality": False,
+            "label_shares": "real", "accuracy": 0.8, "chosen": number == 2, "unweighted": not number, "folds": 5,
+        }
+        for run in ("align_new", "align_killed")
+        for number in range(3)
+    ]  # fmt: skip
+    metrics = [
+        {
+            "run_id": run, "metric": metric, "scope": scope, "weights_run_id": MEASURES[run],
+            "weight_set": SET_OF[MEASURES[run]], "split": "test", "value": value, "low": low,
+            "high": high, "p_value": p_value,
+        }
+        for (run, metric, scope), (value, low, high, p_value) in FIGURES.items()
+    ]  # fmt: skip
+    label_of = {row["id"]: row["label"] for row in TRAIN}
+    witness = [
+        {
+            "run_id": run, "weights_run_id": MEASURES[run], "id": name, "stratum": label_of[name] or "(none)",
+            "witness": here - there, "real_mean": here, "synthetic_mean": there,
+        }
+        for run, found in WITNESS.items()
+        for name, (here, there) in found.items()
+    ]  # fmt: skip
+    return {
+        "weights": weights,
+        "label_quality": quality,
+        "alignments": alignments,
+        "strength_curve": curve,
+        "metrics": metrics,
+        "witness": witness,
+    }
