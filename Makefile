@@ -15,7 +15,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/synalign sql $(DEMO) "select label, count(*) as records, sum(weight) as weight from synthetic_weighted group by label order by label"
 	@echo
 	@echo 'How far from real messages that the weights were not fitted to (squared MMD; floor: real against real):'
-	@$(BIN)/synalign sql $(DEMO) "select stratum, heldout_before, heldout_after, floor, effective_share from alignment_summary"
+	@$(BIN)/synalign sql $(DEMO) "select stratum, heldout_before, heldout_after, floor, effective_share from alignment_summary where is_current"
 	@echo
 	@echo 'The weighted records are in $(DEMO)/. Next, try:'
 	@echo "  $(BIN)/synalign sample $(DEMO) 10 --seed 7"
@@ -36,6 +36,8 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/embedding.py
 	$(BIN)/python benchmarks/end_to_end.py
+	$(BIN)/python benchmarks/alignment.py
+	$(BIN)/python benchmarks/strength.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache

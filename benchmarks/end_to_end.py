@@ -76,7 +76,7 @@ def main() -> None:
             "seconds": sum(row["seconds"] for row in rows),
             "peak_mb": max(row["peak_mb"] for row in rows),
         }
-        query = "select * from alignment_summary where stratum = '*'"
+        query = "select * from alignment_summary where is_current and stratum = '*'"
         found = subprocess.run([SYNALIGN, "sql", workspace, query, "--json"], check=True, capture_output=True)
         summary = json.loads(found.stdout)[0]
         for name in ("heldout_before", "heldout_after", "floor", "effective_share"):

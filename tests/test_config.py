@@ -34,7 +34,7 @@ def test_label_meanings_may_have_bare_numbers_as_keys(tmp_path: Path) -> None:
     [
         ("[selct]\n", "did you mean 'select'"),
         ("[select]\nbudgt = 3\n", "select.budgt: no such key; did you mean 'budget'"),
-        ("[align]\nzzz = 3\n", "known here: by_label, features, strength, weight_set"),
+        ("[align]\nzzz = 3\n", "known here: bandwidths, by_label, device, duplicates, features, kernel, label_shares"),
         ("[select]\nbudget = 0\n", "select.budget"),
         ("[select]\nlength_scale = -1.0\n", "above 0"),
         ("[align]\nstrength = 0\n", "align.strength"),

@@ -19,19 +19,15 @@ a certificate that costs nothing and loses no digits. P - min P is at most the g
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from synalign.errors import NumericsError
 from synalign.numerics.blocks import FeatureBlocks
 from synalign.numerics.checks import as_vector, as_weights, check_count, check_positive
-
-if TYPE_CHECKING:
-    from threadpoolctl import ThreadpoolController
+from synalign.numerics.threads import scipy_alone
 
 #: A gap of this many nats is always accepted: float32 sums resolve no less.
 ABSOLUTE_GAP = 1e-9
@@ -140,7 +136,7 @@ def solve_dual(
     iterations = 0
     if not done():
         options = {"maxcor": 20, "maxiter": max_iterations, "maxfun": 4 * max_iterations, "ftol": 0.0, "gtol": 0.0}
-        with _one_thread():
+        with scipy_alone():
             result = minimize(
                 problem.value_and_gradient, point, jac=True, method="L-BFGS-B", callback=stop, options=options
             )
@@ -305,19 +301,6 @@ def _log_cap(cap: np.ndarray, log_prior: np.ndarray) -> np.ndarray:
             f"prior sum to {room:.6g}. Allow larger weights."
         )
     return _log(cap)
-
-
-def _one_thread() -> AbstractContextManager[object]:
-    """Have L-BFGS work on its small matrices by one thread: on a busy machine threads would wait for each other for
-    longer than the features take."""
-    return _openblas().limit(limits=1)
-
-
-@cache
-def _openblas() -> ThreadpoolController:
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController().select(internal_api="openblas")
 
 
 def _weights(log_weights: np.ndarray) -> np.ndarray:

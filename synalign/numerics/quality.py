@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from synalign.errors import NumericsError
 from synalign.numerics.checks import as_matrix, as_weights, check_columns
+from synalign.numerics.threads import scipy_alone
 
 #: Inverse regularisation of the logistic regression, on vectors of root mean square length 1.
 SHARPNESS = 10.0
@@ -59,19 +61,25 @@ def label_quality(
 
     known, unknown = as_matrix("real", real), as_matrix("synthetic", synthetic)
     check_columns("synthetic", unknown, known.shape[1], "real")
-    weights, labels = as_weights("real_weights", real_weights, len(known)), np.asarray(real_labels)
+    weights = as_weights("real_weights", real_weights, len(known))
+    labels = _codes("real_labels", real_labels, len(known))
+    synthetic_labels = _codes("synthetic_labels", synthetic_labels, len(unknown))
     if len(known) > MAX_RECORDS:
         drawn = np.sort(np.random.default_rng(seed).choice(len(known), MAX_RECORDS, replace=False))
-        known, weights, labels = known[drawn], weights[drawn], labels[drawn]
+        # Scaled to sum 1 again: the penalty must not grow with the number of records that were left out.
+        known, weights, labels = known[drawn], as_weights("real_weights", weights[drawn], MAX_RECORDS), labels[drawn]
     classes = np.unique(labels)
-    size = max(int(classes.max()), int(np.max(synthetic_labels))) + 1
+    size = max(int(classes.max()), int(synthetic_labels.max())) + 1
     if len(classes) < 2:
         table = np.zeros((len(unknown), size))
         table[:, classes] = 1.0
         return _read(table, synthetic_labels)
     scale = root_mean_square(known)
-    model = LogisticRegression(C=SHARPNESS, solver="lbfgs" if len(classes) > 10 else "newton-cg", max_iter=300)
-    model.fit(known / scale, labels, sample_weight=weights * len(known))
+    model = LogisticRegression(
+        C=SHARPNESS, solver="lbfgs" if len(classes) > 10 else "newton-cg", tol=1e-3, max_iter=300
+    )
+    with scipy_alone():
+        model.fit(known / scale, labels, sample_weight=weights * len(known))
     parts = []
     for start in range(0, len(unknown), _BLOCK):
         rows = slice(start, start + _BLOCK)
@@ -89,6 +97,17 @@ def root_mean_square(vectors: np.ndarray) -> float:
     """Return the root mean square length of the rows, 1.0 if all are zero: linear models are fitted to rows over it."""
     squared = float(np.mean(np.einsum("id,id->i", vectors, vectors, dtype=np.float64)))
     return squared**0.5 if squared > 0 else 1.0
+
+
+def _codes(name: str, labels: Any, size: int) -> np.ndarray:
+    codes = np.asarray(labels)
+    if codes.shape != (size,) or codes.dtype.kind not in "iu" or codes.min() < 0:
+        least = codes.min() if codes.size and codes.dtype.kind in "iu" else "none"
+        raise NumericsError(
+            f"{name} must be {size} whole numbers from 0, one for each record; given: shape {codes.shape} of "
+            f"{codes.dtype}, the smallest {least}."
+        )
+    return codes
 
 
 def _read(table: np.ndarray, labels: np.ndarray) -> Quality:

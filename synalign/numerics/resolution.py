@@ -25,6 +25,9 @@ _SAMPLE, _DRAWS = 1000, 3
 #: An error of this share of the distance is accepted, however many records there are.
 _RELATIVE = 0.02
 
+#: And an error of this much: sums of float32 resolve no less.
+_ABSOLUTE = 1e-9
+
 
 def choose_feature_count(real: Any, synthetic: Any, bandwidths: Sequence[float], seed: int) -> int:
     """Return the smallest power of two from SMALLEST to LARGEST at which random features estimate the squared MMD
@@ -45,7 +48,8 @@ def choose_feature_count(real: Any, synthetic: Any, bandwidths: Sequence[float],
     exact = float(np.mean([mmd2(x, y, width, unbiased=False) for width in bandwidths]))
     # |phi(x)| is 1, so that the squared length of a mean feature is the mean kernel of that side.
     mean = RandomFeatures.draw(left.shape[1], SMALLEST, bandwidths, seed).mean(x)
-    tolerance = max(_RELATIVE * exact, (1.0 / len(left) + 1.0 / len(right)) * (1.0 - float(mean @ mean)))
+    sampling = (1.0 / len(left) + 1.0 / len(right)) * (1.0 - float(mean @ mean))
+    tolerance = max(_RELATIVE * exact, sampling, _ABSOLUTE)
     count = SMALLEST
     while count < LARGEST:
         errors = []

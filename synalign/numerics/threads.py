@@ -9,9 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import cache
+from pathlib import Path
 from threading import Barrier
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -27,6 +32,32 @@ def each(function: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> list[R
     return list(_threads(os.getpid()).map(function, items))
 
 
+def scipy_alone() -> AbstractContextManager[object]:
+    """Have scipy's optimisers work on their small matrices by one thread while the context is open. Threads that wait
+    for each other there took longer than all else on a busy machine. numpy's own library is left as it is."""
+    return _scipy_blas().limit(limits=1)
+
+
+def blas_alone() -> AbstractContextManager[object]:
+    """Have all linear algebra work by one thread while the context is open, for work that `each` shares out."""
+    return _every_blas().limit(limits=1, user_api="blas")
+
+
+@cache
+def _every_blas() -> ThreadpoolController:
+    import scipy.linalg  # noqa: F401 its library is found once it is loaded
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+@cache
+def _scipy_blas() -> ThreadpoolController:
+    every = _every_blas()
+    paths = [Path(found.filepath) for found in every.lib_controllers]
+    return every.select(filepath=[str(path) for path in paths if path.parent.name.startswith("scipy")])
+
+
 @cache
 def _threads(_process: int) -> ThreadPoolExecutor:
     """Return as many threads as torch uses. Made once in a process, and anew in a process that was forked."""
@@ -34,9 +65,18 @@ def _threads(_process: int) -> ThreadPoolExecutor:
 
     count = torch.get_num_threads()
     started = Barrier(count)
-    pool = ThreadPoolExecutor(count, thread_name_prefix="synalign", initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(count, thread_name_prefix="synalign", initializer=_alone)
     # All of them have started when all have come to the barrier.
     list(pool.map(lambda _: started.wait(), range(count)))
     # For threads that start later, the setting of the last one would be that of the whole process.
     torch.set_num_threads(count)
     return pool
+
+
+def _alone() -> None:
+    """Have torch's operations in this thread run in it alone."""
+    import torch
+
+    torch.set_num_threads(1)
+    # A thread takes over the setting of the process at its first operation, or here: while that is 1.
+    torch.get_num_threads()

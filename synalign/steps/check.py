@@ -14,6 +14,10 @@ from synalign.steps.weight_sets import find_set
 from synalign.store.lake import quote
 
 
+#: A squared MMD up to it is rounding: the real records are all equal.
+NO_FLOOR = 1e-10
+
+
 @dataclass(frozen=True)
 class Check:
     """The outcome of a check. passed: whether every limit is kept. reasons: a sentence for each that is not.
@@ -57,7 +61,7 @@ def check(
     after, floor = row["mmd2_heldout_after"], row["mmd2_floor"]
     auc = measured.counts.get("auc_weighted")
     figures = {
-        "mmd_ratio": None if after is None or not floor else after / floor,
+        "mmd_ratio": None if after is None or floor is None or floor <= NO_FLOOR else after / floor,
         "heldout_mmd2": after,
         "floor": floor,
         "effective_share": row["effective_share"],
@@ -83,7 +87,10 @@ def check(
         if limit is None:
             continue
         if value is None:
-            reasons.append(f"{words} could not be measured: too few records")
+            why = "too few records, or too few that differ"
+            if name == "mmd_ratio" and row["scored_from"] is not None:
+                why = "it is a figure of a fit, and these weights were scored; run align"
+            reasons.append(f"{words} could not be measured: {why}")
         elif not holds(float(value), limit):
             reasons.append(f"{words} is {value:.4g}; allowed is {side} {limit:g}")
     return Check(run.parameters["weight_set"], not reasons, tuple(reasons), figures)

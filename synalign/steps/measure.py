@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from synalign.errors import NumericsError
 from synalign.ids import child_seed
 from synalign.numerics.blocks import FeatureBlocks
 from synalign.numerics.dual import effective_size
@@ -73,19 +74,20 @@ def measure(context: Context, run: Run) -> Outcome:
     seed = child_seed(context.config.seed, "measure")
     common = {"run_id": plan.run_id, "weights_run_id": run.run_id}
     metrics: list[dict[str, Any]] = []
+    notes: list[str] = []
     if synthetic.height:
         strata = find_strata(real, synthetic, settings)
         sides = read_sides(context, embedder, real, synthetic, strata)
         sample = _sample(sides, synthetic["weight"].to_numpy(), seed)
         set_name = run.parameters["weight_set"]
-        for row in [*_statistics(sample, seed), *_shares(context, sides, synthetic["weight"])]:
+        for row in [*_statistics(sample, seed, notes), *_shares(context, sides, synthetic["weight"])]:
             metrics.append(common | {"scope": "*", "weight_set": set_name, "seed": seed} | row)
         context.lake.insert("witness", _witness_rows(context, sides, strata, synthetic, fitted, common))
     context.lake.insert("metrics", pa.Table.from_pylist(metrics, schema=TABLES["metrics"].schema))
     context.progress("measuring", 1, 1)
     values = {row["metric"]: row["value"] for row in metrics}
     counts = {name: values.get(name) for name in ("auc_weighted", "mmd2_unbiased", "coverage", "label_distance")}
-    return finish(context, plan, clock, counts, (), ("metrics", "witness"))
+    return finish(context, plan, clock, counts, notes, ("metrics", "witness"))
 
 
 def _sample(sides: dict[str, Side], weights: np.ndarray, seed: int) -> _Sample:
@@ -115,8 +117,9 @@ def _sample(sides: dict[str, Side], weights: np.ndarray, seed: int) -> _Sample:
     )
 
 
-def _statistics(sample: _Sample, seed: int) -> Iterator[dict[str, Any]]:
-    """Yield the rows of `metrics` that compare vectors; a statistic that has too few records is left out."""
+def _statistics(sample: _Sample, seed: int, notes: list[str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of `metrics` that compare vectors; a statistic that has too few records, or too few that differ,
+    is left out, and `notes` say why."""
     bandwidth = median_distance(sample.real, seed)
     sides = {"_raw": (sample.raw, sample.raw_weights), "": (sample.weighted, sample.weights)}
     for suffix, (vectors, weights) in sides.items():
@@ -125,13 +128,22 @@ def _statistics(sample: _Sample, seed: int) -> Iterator[dict[str, Any]]:
             value = mmd2(sample.real, vectors, bandwidth, sample.real_weights, weights)
             yield sizes | {"metric": f"mmd2_unbiased{suffix}", "value": value}
         worth = [effective_size(part / part.sum()) for part in (sample.real_weights, weights)]
-        if min(worth) > 2 * _NEIGHBOURS:
+        name = "auc_raw" if suffix else "auc_weighted"
+        if min(worth) <= 2 * _NEIGHBOURS:
+            notes.append(
+                f"{name}, precision{suffix}, recall{suffix}, density{suffix} and coverage{suffix} are left out: they "
+                f"need an effective sample size above {2 * _NEIGHBOURS} on both sides; real records have "
+                f"{worth[0]:.1f}, synthetic ones {worth[1]:.1f}"
+            )
+            continue
+        try:
             auc = classifier_two_sample_auc(sample.real, vectors, sample.real_weights, weights, seed)
-            name = "auc_raw" if suffix else "auc_weighted"
             yield sizes | {"metric": name, "value": auc.auc, "low": auc.low, "high": auc.high}
-            found = prdc(sample.real, vectors, _NEIGHBOURS, sample.real_weights, weights)
-            for name in ("precision", "recall", "density", "coverage"):
-                yield sizes | {"metric": f"{name}{suffix}", "value": getattr(found, name)}
+        except NumericsError as error:  # few distinct vectors
+            notes.append(f"{name} is left out: {error}")
+        found = prdc(sample.real, vectors, _NEIGHBOURS, sample.real_weights, weights)
+        for name in ("precision", "recall", "density", "coverage"):
+            yield sizes | {"metric": f"{name}{suffix}", "value": getattr(found, name)}
     # Half as many draws as the weights are worth: with more, records that come twice make the test reject too often.
     share = sample.weights / sample.weights.sum()
     size = min(int(effective_size(share) / 2), len(sample.real), MAX_PERMUTED)

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from synalign.config import Align
-from synalign.errors import UsageError
+from synalign.errors import NotReadyError, UsageError
 from synalign.ids import child_seed
 from synalign.numerics.alignment import Means, distances
 from synalign.numerics.blocks import FeatureBlocks
@@ -17,14 +17,23 @@ from synalign.numerics.dual import effective_size
 from synalign.numerics.dual import score as score_blocks
 from synalign.numerics.features import FeatureMap
 from synalign.numerics.mmd import mmd2_features
-from synalign.numerics.quality import label_quality
+from synalign.numerics.quality import Quality, label_quality
 from synalign.steps import embed as embedding
-from synalign.steps.align import ALIGN_VERSION, align_inputs, distance_columns, headline, write_weights
+from synalign.steps.align import ALIGN_VERSION, align_inputs, distance_columns, headline, write_quality, write_weights
 from synalign.steps.context import Context, Outcome, finish, reuse
 from synalign.steps.kernel import stored_kernel
 from synalign.steps.measure import measure
 from synalign.steps.reading import records
-from synalign.steps.sides import ALL, Side, Strata, base_measure, read_frames, read_sides, rows_of_strata
+from synalign.steps.sides import (
+    ALL,
+    Side,
+    Strata,
+    base_measure,
+    read_frames,
+    read_sides,
+    rows_of_strata,
+    strata_columns,
+)
 from synalign.steps.weight_sets import find_set, fitted_run, settings_of
 from synalign.store.journal import Clock, Plan, Run
 from synalign.store.lake import quote
@@ -43,7 +52,7 @@ def score(context: Context, *, weight_set: str | None = None, into: str | None =
         into: the name of the new set; None is that of the old one with "-scored".
 
     Raises:
-        NotReadyError: without weights.
+        NotReadyError: without weights, or without a synthetic record that the fit would give weight.
         UsageError: if there is no such set, `into` is its own name, or it was learned with the exact kernel.
     """
     source = find_set(context, weight_set)
@@ -67,9 +76,13 @@ def score(context: Context, *, weight_set: str | None = None, into: str | None =
     weighted, rows, notes = work.weights()
     common = {"run_id": plan.run_id, "weight_set": name, "scored_from": fitted.run_id}
     write_weights(context, plan.run_id, name, weighted, [row | common for row in rows])
+    if work.quality is not None:
+        write_quality(context, plan.run_id, work.sides, work.quality)
     fresh = int((~work.known).sum())
     counts = {"records": weighted.height, "new": fresh, "weight_set": name} | headline(rows[-1])
-    outcome = finish(context, plan, clock, counts, notes, ("real", "synthetic", "weights", "alignments"))
+    outcome = finish(
+        context, plan, clock, counts, notes, ("real", "synthetic", "weights", "alignments", "label_quality")
+    )
     run = context.journal.get(plan.run_id)
     assert run is not None
     measure(context, run)
@@ -80,7 +93,7 @@ def score(context: Context, *, weight_set: str | None = None, into: str | None =
 class _Scoring:
     """What records are scored with. stored: rows of `alignments` of the fit, by stratum. sides: real records that the
     fit saw, synthetic records there are now. known: bool [m], which of those had weights in the fit. now: all real
-    records there are now."""
+    records there are now. quality: of the labels, None where the fit left it out."""
 
     settings: Align
     stored: dict[str, dict[str, Any]]
@@ -90,13 +103,14 @@ class _Scoring:
     now: Side
     features: FeatureMap
     prior: np.ndarray
+    quality: Quality | None
 
     @classmethod
     def read(cls, context: Context, settings: Align, embedder: str, fitted: Run) -> _Scoring:
         """Read the records and the stored fit."""
         rows = context.lake.read("alignments", None, f"run_id = {quote(fitted.run_id)}").to_pylist()
         stored = {row["stratum"]: row for row in rows}
-        columns = [*(["label"] if settings.by_label else []), *settings.match]
+        columns = strata_columns(bool(settings.by_label), settings)
         names = [name for name in stored if name != ALL or not columns]
         strata = Strata(names, [None] * len(names), columns, [], bool(settings.by_label))
         _, synthetic = read_frames(context, settings)
@@ -109,12 +123,13 @@ class _Scoring:
         before = context.lake.read("weights", ["id"], f"run_id = {quote(fitted.run_id)}")["id"].to_pylist()
         seed = child_seed(context.config.seed, "align")
         prior, _ = base_measure(sides["synthetic"], settings, seed)
+        found = None
         if rows[0]["quality"]:
             side, written = sides["real"], sides["synthetic"]
             found = label_quality(side.matrix, side.labels, side.multiplicity, written.matrix, written.labels, seed)
             prior = prior * found.probability
         known = synthetic["id"].is_in(before).to_numpy()
-        return cls(settings, stored, strata, sides, known, now, features, prior)
+        return cls(settings, stored, strata, sides, known, now, features, prior, found)
 
     def weights(self) -> tuple[pl.DataFrame, list[dict[str, Any]], list[str]]:
         """Return id, label and weight of each record, rows of `alignments`, and what to say."""
@@ -123,6 +138,11 @@ class _Scoring:
         old_mean, new_mean = np.zeros(self.features.size), np.zeros(self.features.size)
         members = rows_of_strata(synthetic.strata, len(names))
         there = sum(self.stored[name]["share"] for name, inside in zip(names, members, strict=True) if len(inside))
+        if there <= 0:
+            raise NotReadyError(
+                "No synthetic record that is left has weight in this fit, so that there is nothing to score. Take some "
+                "back (ws.include), or run ws.align() ('synalign align DIR') anew."
+            )
         for number, (name, inside) in enumerate(zip(names, members, strict=True)):
             if not len(inside):
                 continue

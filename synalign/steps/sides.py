@@ -100,7 +100,7 @@ def find_strata(real: pl.DataFrame, synthetic: pl.DataFrame, settings: Align) ->
         notes.append(
             f"the {bare} records have no labels, so labels are not matched; ingest them with label=... (--label)"
         )
-    columns = [*(["label"] if by_label else []), *settings.match]
+    columns = strata_columns(by_label, settings)
     if not columns:
         return Strata([ALL], [None], [], notes, all(has))
     here, there = _keys(real, columns), _keys(synthetic, columns)
@@ -122,6 +122,11 @@ def find_strata(real: pl.DataFrame, synthetic: pl.DataFrame, settings: Align) ->
         notes.append(f"{count} synthetic records have the {what} {_some(idle)}, which no real one has: no weight")
     names = both[_KEY].to_list()
     return Strata(names, both["label"].to_list() if by_label else [None] * len(names), columns, notes, all(has))
+
+
+def strata_columns(by_label: bool, settings: Align) -> list[str]:
+    """Return the columns that make a stratum, each once."""
+    return list(dict.fromkeys([*(["label"] if by_label else []), *settings.match]))
 
 
 def read_sides(
@@ -155,13 +160,13 @@ def base_measure(synthetic: Side, settings: Align, seed: int) -> tuple[np.ndarra
     its multiplicity, times the prior column, near-duplicates sharing one budget.
 
     Raises:
-        InputError: if the prior has a value that is no number of at least 0, or no value above 0.
+        InputError: if the prior has a value that is no number of at least 0, or no value above 0 in a stratum.
     """
     # With duplicates on, the copies that multiplicity counts share one budget, too.
     base = synthetic.multiplicity if settings.duplicates is None else np.ones(len(synthetic))
     notes: list[str] = []
     if settings.prior is not None:
-        base = base * _prior(synthetic.frame, settings.prior)
+        base = base * _prior(synthetic, settings.prior)
     if settings.duplicates is not None:
         groups = near_duplicate_groups(synthetic.matrix, settings.duplicates, seed)
         # Copies of a text with different labels are different records: the budget is for each label.
@@ -203,7 +208,8 @@ def rows_of_strata(strata: np.ndarray, count: int) -> list[np.ndarray]:
     return [order[start:end] for start, end in pairwise(bounds)]
 
 
-def _prior(frame: pl.DataFrame, column: str) -> np.ndarray:
+def _prior(side: Side, column: str) -> np.ndarray:
+    frame = side.frame
     values = frame[column]
     if not values.dtype.is_numeric():
         raise InputError(f"The prior column {column!r} must hold numbers; it holds {values.dtype}.")
@@ -216,7 +222,15 @@ def _prior(frame: pl.DataFrame, column: str) -> np.ndarray:
         )
     if not (numbers > 0).any():
         raise InputError(f"The prior column {column!r} holds no number above 0. No weights were learned.")
-    return numbers.to_numpy()
+    found = numbers.to_numpy()
+    for rows in rows_of_strata(side.strata, int(side.strata.max()) + 1):
+        if len(rows) and not found[rows].any():
+            raise InputError(
+                f"The prior column {column!r} is 0 for all {len(rows)} records that are matched together with "
+                f"{frame['id'][int(rows[0])]!r} (label {frame['label'][int(rows[0])]!r}), which leaves none to weight. "
+                "Exclude them, or give one a number above 0. No weights were learned."
+            )
+    return found
 
 
 def _key(columns: Sequence[str]) -> pl.Expr:

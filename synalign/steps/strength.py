@@ -64,12 +64,12 @@ def settle(
         strength = FALLBACK if fixed is None else float(fixed)
         notes.append(f"{reason}: strength {strength:g} and {kinds[-1]} label shares are taken without a comparison")
         return Candidate(strength, quality, kinds[-1]), [], notes
-    if strata.has_labels and fixed is None and _constant(sides):
+    if "label" in strata.columns and fixed is None and _constant(sides):
         notes.append(
             "all labels are equal, so that no comparison can choose a strength, and the weights are uniform: give a "
             "number (--strength 0.01), or leave labels out of it: by_label=False"
         )
-        return UNWEIGHTED, [], notes
+        return Candidate(math.inf, False, kinds[0]), [], notes
     tried = candidates(quality, kinds, STRENGTHS if fixed is None else (float(fixed),))
     trials = cross_validate(
         features,

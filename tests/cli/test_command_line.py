@@ -26,7 +26,7 @@ from tests.llm.server import Answer, Server, chat
 SYNALIGN = str(Path(sys.executable).with_name("synalign"))
 VERBS = (
     "init", "ingest", "embed", "cluster", "select", "reason", "generate", "align", "run", "status", "sql", "sample",
-    "search", "export", "exclude", "include", "gc", "version",
+    "score", "weights", "check", "search", "export", "exclude", "include", "gc", "version",
 )  # fmt: skip
 
 SETTINGS = """
