@@ -68,6 +68,8 @@ class Candidate:
     shares: str
 
 
+SHARES = ("real", "kept", "given")
+
 #: What stands for the synthetic records as they came.
 UNWEIGHTED = Candidate(math.inf, False, "kept")
 
@@ -137,13 +139,23 @@ def cross_validate(
         progress: told of (folds done, folds).
 
     Raises:
-        NumericsError: for fewer than two real records, or an array that does not fit or is not finite.
+        NumericsError: for fewer than two real records, no synthetic record of positive weight, shares that are not
+            known or not given, or an array that does not fit or is not finite.
     """
     random = np.random.default_rng(seed)
-    if len(real) < 2:
+    # Records that never get a weight must not take the places of others in a subsample.
+    synthetic = synthetic.take(np.flatnonzero(synthetic.weights > 0))
+    if len(real) < 2 or not len(synthetic):
         raise NumericsError(
-            f"A strength is chosen by cross-validation, which needs 2 real records; given: {len(real)}."
+            "A strength is chosen by cross-validation, which needs 2 real records and a synthetic one of positive "
+            f"weight; given: {len(real)} and {len(synthetic)}."
         )
+    for candidate in tried:
+        if candidate.shares not in SHARES or (candidate.shares == "given" and given_shares is None):
+            raise NumericsError(
+                f"shares must be one of {', '.join(SHARES)}, and given_shares be there for the last; given: "
+                f"{candidate.shares!r}."
+            )
     real, synthetic = _subsample(random, real, MAX_REAL), _subsample(random, synthetic, MAX_SYNTHETIC)
     blocks = stratum_blocks(features, real, synthetic)
     folds = _folds(random, real.labels if classify else np.zeros(len(real), dtype=np.int64))
@@ -302,8 +314,10 @@ class Weightings:
             shares = np.bincount(self._synthetic.strata, base, minlength=count)
         there = np.array([base[rows].sum() > 0 for rows in self._members])
         shares = np.where(there, shares, 0.0)
-        # A fold may lack the real records of every stratum that synthetic ones have: then the shares are kept.
-        return shares / shares.sum() if shares.sum() > 0 else self._shares("kept", base)
+        if shares.sum() == 0:
+            # A fold may lack the real records of every stratum that synthetic ones have: then the shares are kept.
+            shares = np.bincount(self._synthetic.strata, base, minlength=count)
+        return shares / shares.sum()
 
     def _solve(self, eps: float, quality: bool, stratum: int) -> tuple[np.ndarray, np.ndarray]:
         key = (eps, quality, stratum)

@@ -12,11 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, current_thread
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
+
+_NAME = "synalign"
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -27,8 +29,10 @@ def each(function: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> list[R
 
     Results that are put together in this order do not depend on how many threads there are.
     """
-    if len(items) < 2:
+    if current_thread().name.startswith(_NAME):
+        # One of these threads that waited for the others would wait for ever once all of them do.
         return [function(item) for item in items]
+    # Also a single item: its caller may be a forked child, in which threads inside torch's operations hang.
     return list(_threads(os.getpid()).map(function, items))
 
 
@@ -65,7 +69,7 @@ def _threads(_process: int) -> ThreadPoolExecutor:
 
     count = torch.get_num_threads()
     started = Barrier(count)
-    pool = ThreadPoolExecutor(count, thread_name_prefix="synalign", initializer=_alone)
+    pool = ThreadPoolExecutor(count, thread_name_prefix=_NAME, initializer=_alone)
     # All of them have started when all have come to the barrier.
     list(pool.map(lambda _: started.wait(), range(count)))
     # For threads that start later, the setting of the last one would be that of the whole process.

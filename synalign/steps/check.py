@@ -13,7 +13,6 @@ from synalign.steps.status import stale_weights
 from synalign.steps.weight_sets import find_set
 from synalign.store.lake import quote
 
-
 #: A squared MMD up to it is rounding: the real records are all equal.
 NO_FLOOR = 1e-10
 

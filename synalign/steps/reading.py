@@ -94,17 +94,20 @@ def vectors(context: Context, embedder: str, origin: str, ids: pl.Series) -> np.
     where = f"origin = {quote(origin)}"
     if len(ids) <= _FEW:
         where += f" and {is_in('id', ids.to_list())}"
-    table = context.lake.read(name, ["id", "vector"], where)
-    dimensions = table.schema.field("vector").type.list_size
-    matrix = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, dimensions)
-    there = _frame(table.select(["id"])).with_row_index("row")
-    rows = ids.to_frame("id").join(there, on="id", how="left", maintain_order="left")["row"]
-    if rows.null_count():
+    dimensions = context.lake.schema(name).field("vector").type.list_size
+    matrix, seen = np.empty((len(ids), dimensions), dtype=np.float32), np.zeros(len(ids), dtype=bool)
+    places = ids.to_frame("id").with_row_index("row")
+    for batch in context.lake.batches(name, ["id", "vector"], where):
+        there = _frame(pa.table({"id": batch["id"]})).with_row_index("place").join(places, on="id")
+        rows = there["row"].to_numpy()
+        block = batch["vector"].flatten().to_numpy(zero_copy_only=False).reshape(-1, dimensions)
+        matrix[rows], seen[rows] = block[there["place"].to_numpy()], True
+    if not seen.all():
         raise StoreError(
-            f"{rows.null_count()} of {len(ids)} {origin} records have no vector of the embedder {embedder!r}. Run "
+            f"{(~seen).sum()} of {len(ids)} {origin} records have no vector of the embedder {embedder!r}. Run "
             "'synalign embed'."
         )
-    return matrix[rows.to_numpy()]
+    return matrix
 
 
 def _multiplicities(context: Context, origin: str) -> pl.DataFrame:

@@ -136,6 +136,15 @@ class Lake:
         with _mapped(name, "read"):
             return self.dataset(name).to_table(columns=list(columns) if columns else None, filter=where)
 
+    def batches(self, name: str, columns: Sequence[str], where: str | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield the rows that match a filter, some at a time, for tables that are too large to be held twice.
+
+        Raises:
+            StoreError: if there is no such table, or it is damaged.
+        """
+        with _mapped(name, "read"):
+            yield from self.dataset(name).to_batches(columns=list(columns), filter=where)
+
     def dataset(self, name: str) -> LanceDataset:
         """Return the newest version of a table as a Lance dataset, which DuckDB scans in place."""
         import lance

@@ -107,3 +107,5 @@ def test_wrong_arguments_are_named() -> None:
         witness(blocks, None, mean[:-1])
     with pytest.raises(NumericsError, match=r"shares must not be negative; given: 1.0 and -0.1"):
         witness(blocks, None, mean, 1.0, -0.1)
+    with pytest.raises(NumericsError, match=r"shares must not be negative; given: -0.5 and 0.1"):
+        witness(blocks, None, mean, -0.5, 0.1)

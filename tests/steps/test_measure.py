@@ -1,0 +1,123 @@
+"""measure: what is measured of weights, against what, and when anew; and where it says that text is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import synalign as sa
+from tests.steps.workspaces import FIXED, copy, corpus, make, one, rows
+
+BOTH = ("mmd2_unbiased", "precision", "recall", "density", "coverage", "label_distance", "cluster_distance")
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> sa.Workspace:
+    """A third of 210 real messages is for testing; the synthetic ones are another part of the corpus."""
+    texts = corpus()
+    workspace = make(tmp_path_factory.mktemp("measure") / "w", texts.head(210), texts.tail(150), test_share=1 / 3)
+    workspace.cluster(k=8)
+    workspace.align(**FIXED)
+    return workspace
+
+
+def test_every_figure_is_there_before_and_after_weighting(split: sa.Workspace) -> None:
+    found = rows(split, "from metrics")
+    expected = {f"{name}{suffix}" for name in BOTH for suffix in ("", "_raw")}
+    assert {row["metric"] for row in found} == expected | {"auc_raw", "auc_weighted", "mmd2_permutation"}
+    assert {row["scope"] for row in found} == {"*"}
+    test = one(split, "select count(*) from real where split = 'test'")
+    assert test >= 50
+    for row in found:
+        on_train = row["metric"].startswith(("label_", "cluster_"))
+        assert row["split"] == ("train" if on_train else "test")
+        if not on_train:
+            assert row["real_records"] == test
+        if row["metric"].startswith("auc"):
+            assert 0 <= row["low"] <= row["value"] <= row["high"] <= 1
+        if row["metric"].startswith(("precision", "recall", "coverage", "label_", "cluster_")):
+            assert 0 <= row["value"] <= 1
+    values = {row["metric"]: row for row in found}
+    assert 0 < values["mmd2_permutation"]["p_value"] <= 1
+    # The real label shares were asked for, and are there.
+    assert values["label_distance"]["value"] == pytest.approx(0, abs=1e-9)
+    assert values["label_distance_raw"]["value"] > 0.01
+
+
+def test_label_and_cluster_distances_are_those_of_sql(split: sa.Workspace) -> None:
+    query = """
+        with r as (select cluster_id, count(*) / sum(count(*)) over () as share from real join cluster_members m
+            using (id) where split = 'train' and origin = 'real' group by all),
+        s as (select cluster_id, sum(weight) as share from synthetic_weighted join cluster_members m using (id)
+            where origin = 'synthetic' group by all)
+        select sum(abs(coalesce(r.share, 0) - coalesce(s.share, 0))) / 2 from r full join s using (cluster_id)
+    """
+    stored = one(split, "select value from metrics where metric = 'cluster_distance'")
+    assert one(split, query) == pytest.approx(stored, rel=1e-9)
+
+
+def test_the_summary_shows_the_newest_measurement_of_the_whole(split: sa.Workspace) -> None:
+    row = split.sql("from alignment_summary where stratum = '*'").pl().row(0, named=True)
+    values = {row["metric"]: row["value"] for row in rows(split, "from metrics")}
+    assert row["auc"] == values["auc_weighted"]
+    assert row["coverage"] == values["coverage"]
+
+
+def test_without_enough_test_records_the_training_ones_are_compared(tmp_path: Path) -> None:
+    texts = corpus()
+    workspace = make(tmp_path / "w", texts.head(60), texts.tail(60))
+    workspace.align(**FIXED)
+    found = rows(workspace, "select metric, split from metrics")
+    assert {row["split"] for row in found} == {"train"}
+    assert "mmd2_permutation" not in {row["metric"] for row in found}
+
+
+def test_few_records_leave_figures_out_and_say_why(tmp_path: Path) -> None:
+    texts = corpus()
+    workspace = make(tmp_path / "w", texts.head(9), texts.tail(9))
+    workspace.align(**FIXED, by_label=False)
+    metrics = {row["metric"] for row in rows(workspace, "from metrics")}
+    assert metrics == {f"{name}_distance{end}" for name in ("label",) for end in ("", "_raw")} | {
+        "mmd2_unbiased",
+        "mmd2_unbiased_raw",
+    }
+    (run,) = rows(workspace, "select notes from runs where step = 'measure'")
+    assert any("auc_weighted" in note and "real records have 9.0" in note for note in run["notes"])
+
+
+def test_records_that_come_in_are_measured_by_check_and_by_align(split: sa.Workspace, tmp_path: Path) -> None:
+    workspace = copy(split, tmp_path / "w")
+    runs = "select count(*) from runs where step = 'measure'"
+    workspace.check()
+    assert one(workspace, runs) == 1
+    workspace.ingest(corpus().slice(210, 40), label="label", test_share=0.5)
+    workspace.check()
+    assert one(workspace, runs) == 2
+    newest = "select max(real_records) from metrics where metric = 'auc_weighted'"
+    assert one(workspace, newest) == one(workspace, "select count(*) from real where split = 'test'")
+    witnessed = "select count(*) from witness w where run_id = (select run_id from runs where step = 'measure' order by sequence desc limit 1)"  # noqa: E501
+    assert one(workspace, witnessed) == one(workspace, "select count(*) from real where split = 'train'")
+    workspace.check()
+    assert one(workspace, runs) == 2
+
+
+def test_text_that_was_taken_away_is_the_first_gap(split: sa.Workspace, tmp_path: Path) -> None:
+    workspace = copy(split, tmp_path / "w")
+    largest = """
+        select cluster_id, label from cluster_members join real using (id) where origin = 'real' and split = 'train'
+        group by all order by count(*) desc limit 1
+    """
+    cluster, label = workspace.sql(largest).fetchall()[0]
+    gone = f"id in (select id from cluster_members where origin = 'synthetic' and cluster_id = {cluster})"
+    workspace.exclude(f"label = '{label}' and {gone}")
+    workspace.align(**FIXED)
+    first = rows(workspace, "from coverage_gaps")[0]
+    assert (first["cluster_id"], first["label"]) == (cluster, label)
+    assert first["weighted_share"] == 0
+    assert first["missing_share"] == first["real_share"] > 0
+    assert first["witness"] > 0
+    texts = set(pl.Series(first["examples"]))
+    assert len(texts) == min(3, first["real_records"])
+    assert texts <= {row["text"] for row in rows(workspace, f"select text from real where label = '{label}'")}
