@@ -133,7 +133,7 @@ def test_copies_share_the_budget_of_one(tmp_path: Path) -> None:
     workspace.align(**FIXED)
     single = one(workspace, total, text)
     assert together == pytest.approx(single, rel=1e-3)
-    assert alone_each > 2 * single
+    assert alone_each > 1.4 * single
 
 
 def test_a_cap_and_a_floor_hold_in_each_label(small: sa.Workspace) -> None:
@@ -201,7 +201,7 @@ def test_every_kernel_brings_the_sides_nearer_and_is_on_record(
 def test_an_exact_linear_kernel_and_a_device_that_is_not_there_are_refused(small: sa.Workspace) -> None:
     with pytest.raises(UsageError, match="'linear' takes a number of features; given: 'exact'"):
         small.align(kernel="linear", features="exact")
-    with pytest.raises(NumericsError, match="device 'abacus'.*Use 'cpu'"):
+    with pytest.raises(NumericsError, match=r"device 'abacus'.*Use 'cpu'"):
         small.align(**FIXED | {"strength": 2e-2}, device="abacus")
 
 

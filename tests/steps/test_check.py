@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 import synalign as sa
@@ -15,7 +16,9 @@ from tests.steps.workspaces import FIXED, copy, corpus, make, rows
 @pytest.fixture(scope="module")
 def aligned(tmp_path_factory: pytest.TempPathFactory) -> sa.Workspace:
     texts = corpus()
-    workspace = make(tmp_path_factory.mktemp("check") / "w", texts.head(120), texts.tail(120))
+    marked = texts.tail(60).with_columns(text="as a helpful assistant i say: " + pl.col("text"))
+    written = pl.concat([texts.slice(120, 60), marked])
+    workspace = make(tmp_path_factory.mktemp("check") / "w", texts.head(120), written)
     workspace.align(**FIXED)
     return workspace
 
@@ -36,8 +39,9 @@ def test_the_figures_are_those_of_the_summary(aligned: sa.Workspace) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "figure", "above"), [("max_mmd_ratio", "mmd_ratio", 1), ("min_ess", "effective_share", -1), ("max_auc", "auc", 1)]
-)  # fmt: skip
+    ("limit", "figure", "above"),
+    [("max_mmd_ratio", "mmd_ratio", 1), ("min_ess", "effective_share", -1), ("max_auc", "auc", 1)],
+)
 def test_a_limit_passes_on_one_side_of_the_figure_only(
     aligned: sa.Workspace, limit: str, figure: str, above: int
 ) -> None:
@@ -57,8 +61,8 @@ def test_all_limits_that_are_broken_are_told(aligned: sa.Workspace) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [{"max_mmd_ratio": -1}, {"min_ess": 1.5}, {"min_ess": -0.1}, {"max_auc": 0.4}, {"max_auc": 1.1}, {"max_auc": float("nan")}],
-)  # fmt: skip
+    [{"max_mmd_ratio": -1}, {"min_ess": 1.5}, {"min_ess": -0.1}, {"max_auc": 0.4}, {"max_auc": float("nan")}],
+)
 def test_a_limit_out_of_range_is_refused(aligned: sa.Workspace, given: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=f"{next(iter(given))} must be at least"):
         aligned.check(**given)
@@ -69,9 +73,9 @@ def test_what_cannot_be_measured_fails_only_if_it_is_asked_for(tmp_path: Path) -
     workspace = make(tmp_path / "w", texts.head(6), texts.tail(12))
     workspace.align(**FIXED, by_label=False)
     assert workspace.check().passed
-    assert [r.rpartition(" could not be measured: ")[2] for r in workspace.check(max_mmd_ratio=9, max_auc=1).reasons] == [
-        "too few records, or too few that differ"
-    ] * 2  # fmt: skip
+    reasons = workspace.check(max_mmd_ratio=9, max_auc=1).reasons
+    why = "too few records, or too few that differ"
+    assert [reason.rpartition(" could not be measured: ")[2] for reason in reasons] == [why, why]
 
 
 def test_records_and_exclusions_that_weights_do_not_know_fail(aligned: sa.Workspace, tmp_path: Path) -> None:
@@ -82,7 +86,7 @@ def test_records_and_exclusions_that_weights_do_not_know_fail(aligned: sa.Worksp
     assert "do not cover all records or exclusions" in found.reasons[0]
     workspace.align(**FIXED)
     assert workspace.check().passed
-    workspace.ingest(texts := corpus().slice(120, 5), label="label", synthetic=True)
+    workspace.ingest(texts := corpus().slice(200, 5), label="label", synthetic=True)
     assert not workspace.check().passed
     assert workspace.score().counts["new"] == texts.height
     assert workspace.check().passed

@@ -103,21 +103,25 @@ def test_records_that_come_in_are_measured_by_check_and_by_align(split: sa.Works
     assert one(workspace, runs) == 2
 
 
-def test_text_that_was_taken_away_is_the_first_gap(split: sa.Workspace, tmp_path: Path) -> None:
-    workspace = copy(split, tmp_path / "w")
-    largest = """
-        select cluster_id, label from cluster_members join real using (id) where origin = 'real' and split = 'train'
-        group by all order by count(*) desc limit 1
-    """
-    cluster, label = workspace.sql(largest).fetchall()[0]
-    gone = f"id in (select id from cluster_members where origin = 'synthetic' and cluster_id = {cluster})"
-    workspace.exclude(f"label = '{label}' and {gone}")
+def test_text_that_was_taken_away_is_the_first_gap(tmp_path: Path) -> None:
+    texts = corpus()
+    soups = pl.DataFrame({"text": [f"stir the soup with {i} onions and more salt" for i in range(60)]})
+    soups = soups.with_columns(label=pl.lit("delivery"), channel=pl.lit("app"))
+    real, written = pl.concat([texts.head(90), soups.head(30)]), pl.concat([texts.tail(90), soups.tail(30)])
+    workspace = make(tmp_path / "w", real, written)
+    workspace.cluster(k=5)
+    workspace.align(**FIXED)
+    before = rows(workspace, "from coverage_gaps")
+    place = max(range(len(before)), key=lambda i: sum("soup" in text for text in before[i]["examples"]))
+    assert before[place]["weighted_share"] > 0
+    workspace.exclude("text like '%soup%'")
     workspace.align(**FIXED)
     first = rows(workspace, "from coverage_gaps")[0]
-    assert (first["cluster_id"], first["label"]) == (cluster, label)
-    assert first["weighted_share"] == 0
-    assert first["missing_share"] == first["real_share"] > 0
-    assert first["witness"] > 0
-    texts = set(pl.Series(first["examples"]))
-    assert len(texts) == min(3, first["real_records"])
-    assert texts <= {row["text"] for row in rows(workspace, f"select text from real where label = '{label}'")}
+    assert (first["cluster_id"], first["label"]) == (before[place]["cluster_id"], "delivery")
+    assert first["real_records"] >= 30
+    assert all("soup" in text for text in first["examples"])
+    assert len(first["examples"]) == len(first["example_ids"]) == 3
+    assert first["missing_share"] == pytest.approx(first["real_share"] - first["weighted_share"])
+    assert first["missing_share"] > before[place]["missing_share"]
+    assert first["witness"] > max(0, before[place]["witness"])
+    assert first["coverage"] < before[place]["coverage"]

@@ -114,7 +114,7 @@ def test_records_of_an_unknown_label_get_no_weight_and_are_counted(fitted: sa.Wo
     assert note.startswith("1 synthetic records are of strata that the fit did not know")
     assert one(workspace, "select count(*) from synthetic_weighted") == 140
     workspace.exclude("label <> 'odd'")
-    with pytest.raises(NotReadyError, match="nothing to score.*synalign align"):
+    with pytest.raises(NotReadyError, match=r"nothing to score.*synalign align"):
         workspace.score()
 
 
