@@ -11,6 +11,7 @@ order of the blocks.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from threading import local
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -34,7 +35,11 @@ FULL_BYTES = 32 * 2**20
 KEEP_BYTES = 2 * 2**30
 
 #: Numbers in one block: sums within a block are in float32, across blocks in float64.
-BLOCK_SIZE, _BLOCK_SIZE_OF_GPU = 2**19, 2**26
+BLOCK_SIZE, _BLOCK_SIZE_OF_GPU = 2**20, 2**26
+
+
+#: A share of a block's largest weight that its sum in float32 does not see.
+_NOTHING = 1e-30
 
 
 class FeatureBlocks:
@@ -68,13 +73,15 @@ class FeatureBlocks:
         self._rows = max(1, (_BLOCK_SIZE_OF_GPU if on_gpu else BLOCK_SIZE) // self.features.size)
         self._mapper = self.features.mapper(device)
         self._buffers = local()
-        self._kept: list[torch.Tensor] | None = None
+        self._kept: torch.Tensor | None = None
         numbers = self.count * self.features.size
         half = self.features.bounded and 4 * numbers > FULL_BYTES
         size = (2 if half else 4) * numbers
         if size <= (_free_bytes(self.device) if on_gpu else KEEP_BYTES):
             kind = torch.float16 if half else torch.float32
-            self._kept = self._each(lambda _rows, block: block.to(kind))
+            kept = torch.empty((self.count, self.features.size), dtype=kind, device=self.device)
+            self._each(lambda rows, block: kept[rows].copy_(block))
+            self._kept = kept
 
     @property
     def size(self) -> int:
@@ -85,24 +92,36 @@ class FeatureBlocks:
         """Return the rows of each block."""
         return [slice(start, start + self._rows) for start in range(0, self.count, self._rows)]
 
+    def take(self, rows: np.ndarray) -> FeatureBlocks:
+        """Return the features of some of the records; those that are kept are not computed again."""
+        import torch
+
+        part = copy(self)
+        part.count = len(rows)
+        if self._kept is None:
+            part._matrix = self._matrix[rows]
+            part._prepare(str(self.device))
+        else:
+            part._kept = self._kept[torch.from_numpy(rows).to(self.device)]
+        return part
+
     def _each(self, function: Callable[[slice, torch.Tensor], ResultT]) -> list[ResultT]:
         """Return function(rows, features) of each block, in order. It must not keep the features: their memory is
         used for the next block."""
-        work = list(enumerate(self.slices()))
 
-        def one(item: tuple[int, slice]) -> ResultT:
-            return function(item[1], self._block(*item))
+        def one(rows: slice) -> ResultT:
+            return function(rows, self._block(rows))
 
         if self.device.type != "cpu":
-            return [one(item) for item in work]
-        return each(one, work)
+            return [one(rows) for rows in self.slices()]
+        return each(one, self.slices())
 
-    def _block(self, index: int, rows: slice) -> torch.Tensor:
+    def _block(self, rows: slice) -> torch.Tensor:
         import torch
 
         if self._kept is None:
             return self._compute(rows)
-        block = self._kept[index]
+        block = self._kept[rows]
         if block.dtype == torch.float32:
             return block
         if not hasattr(self._buffers, "block"):
@@ -140,6 +159,7 @@ class FeatureBlocks:
         share = as_weights("weights", weights, self.count)
         scale = share.max()
         share = share / scale
+        share[share < _NOTHING] = 0.0
         parts = self._each(lambda rows, block: (self._tensor(share[rows]) @ block).cpu().numpy())
         return scale * np.sum(parts, axis=0, dtype=np.float64)
 
@@ -159,6 +179,8 @@ class FeatureBlocks:
             if largest == -np.inf:
                 return largest, 0.0, np.zeros(self.size, dtype=np.float32)
             share = np.exp(logits[rows] - largest)
+            # Denormal numbers, which add nothing, would be multiplied many times slower.
+            share[share < _NOTHING] = 0.0
             return largest, float(share.sum()), (self._tensor(share) @ block).cpu().numpy()
 
         tops, masses, totals = zip(*self._each(summed), strict=True)

@@ -36,6 +36,11 @@ ABSOLUTE_GAP = 1e-9
 #: for a factor of exp(|mu| / eps).
 WEAKEST = 1e3
 
+#: A weight below exp(-14) times the largest, a millionth of it, is negligible while others are found. Once no more than
+#: a quarter of the records have weights that are not, after some iterations, the others are left out, in rounds: the
+#: problem of the active records is solved, to a part of the gap, and all records are looked at again.
+_NEGLIGIBLE, _SCREENED, _FIRST, _ROUNDS, _INNER = 14.0, 0.25, 3, 6, 0.3
+
 #: How near, as a share, the effective size comes to its floor.
 _FLOOR_SLACK = 0.02
 
@@ -47,8 +52,8 @@ class DualSolution:
     dual: float64 [D], l. weights: float64 [m], sum 1. mean: float64 [D], their mean feature. log_normaliser: nu, with
     log w_i = log q_i + phi_i . l - nu, but for the cap, and q with sum 1. objective: the primal value, in nats. gap:
     primal - dual, in nats, at least 0: the certificate. eps: what was solved for; infinite for the prior itself.
-    iterations: of L-BFGS. converged: whether the gap is within the tolerance. effective_size: 1 / sum(w^2), in records,
-    from 1 to m.
+    iterations: of L-BFGS over all records, a round over the active ones counting as one. converged: whether the gap is
+    within the tolerance. effective_size: 1 / sum(w^2), in records, from 1 to m.
     """
 
     dual: np.ndarray
@@ -107,8 +112,6 @@ def solve_dual(
         NumericsError: if an array does not fit or is not finite, the prior is negative, the caps leave no room, or an
             argument is out of range.
     """
-    from scipy.optimize import minimize
-
     mu = as_vector("target", target, blocks.size)
     log_prior = _log(as_weights("prior", prior, blocks.count))
     log_cap = None if cap is None else _log_cap(as_vector("cap", cap, blocks.count), log_prior)
@@ -121,26 +124,24 @@ def solve_dual(
         return _untilted(blocks, log_prior, log_cap)
 
     problem = _Problem(blocks, log_prior, log_cap, mu, eps)
-
-    def done() -> bool:
-        return problem.best_gap <= max(ABSOLUTE_GAP, relative_gap * problem.best_objective)
-
-    def stop(intermediate_result: Any) -> None:  # noqa: ARG001 scipy looks for this very name
-        if done():
-            raise StopIteration
-
+    goal = _Goal(relative_gap, max_iterations)
     problem.value_and_gradient(point)
-    if blocks.count == 1 and not done():
+    if blocks.count == 1 and not goal.met(problem):
         # Its weight is 1 whatever l is, so that the gradient is linear in l.
         problem.value_and_gradient((mu - problem.best_mean) / eps)
-    iterations = 0
-    if not done():
-        options = {"maxcor": 20, "maxiter": max_iterations, "maxfun": 4 * max_iterations, "ftol": 0.0, "gtol": 0.0}
-        with scipy_alone():
-            result = minimize(
-                problem.value_and_gradient, point, jac=True, method="L-BFGS-B", callback=stop, options=options
-            )
-        iterations = int(result.nit)
+    iterations = _descend(problem, goal, point, screen=log_cap is None)
+    for _ in range(_ROUNDS if log_cap is None else 0):
+        active = problem.active()
+        if goal.met(problem) or active.mean() > _SCREENED:
+            break
+        rows = np.flatnonzero(active)
+        part = _Problem(blocks.take(rows), log_prior[rows], None, mu, eps)
+        part.value_and_gradient(problem.latest)
+        _descend(part, _Goal(_INNER * relative_gap, max_iterations), problem.latest, screen=False)
+        problem.value_and_gradient(part.best)
+        iterations += 1
+    rest = _Goal(relative_gap, max_iterations - iterations)
+    iterations += _descend(problem, rest, problem.best, screen=False)
     return DualSolution(
         dual=problem.best,
         weights=_weights(problem.best_log_weights),
@@ -150,7 +151,7 @@ def solve_dual(
         gap=problem.best_gap,
         eps=eps,
         iterations=iterations,
-        converged=bool(done()),
+        converged=goal.met(problem),
     )
 
 
@@ -225,6 +226,45 @@ def score(
     return logits - nu if log_cap is None else np.minimum(log_cap, logits - nu)
 
 
+@dataclass(frozen=True)
+class _Goal:
+    """When to stop: at a gap relative to the objective, or after some iterations."""
+
+    relative_gap: float
+    iterations: int
+
+    def met(self, problem: _Problem) -> bool:
+        """Whether the best point so far is near enough."""
+        return problem.best_gap <= max(ABSOLUTE_GAP, self.relative_gap * problem.best_objective)
+
+
+def _descend(problem: _Problem, goal: _Goal, start: np.ndarray, screen: bool) -> int:
+    """Run L-BFGS until the goal is met, or, with `screen`, few records have weight; return its iterations."""
+    from scipy.optimize import minimize
+
+    if goal.met(problem) or goal.iterations < 1:
+        return 0
+    seen = 0
+    # In units in which the first step, of length 1 over the gradient, is about Newton's.
+    scale = problem.scale()
+
+    def evaluate(point: np.ndarray) -> tuple[float, np.ndarray]:
+        value, gradient = problem.value_and_gradient(scale * point)
+        return value, scale * gradient
+
+    def stop(intermediate_result: Any) -> None:  # noqa: ARG001 scipy looks for this very name
+        nonlocal seen
+        seen += 1
+        if goal.met(problem) or (screen and seen >= _FIRST and problem.active().mean() <= _SCREENED):
+            raise StopIteration
+
+    limit = goal.iterations
+    options = {"maxcor": 20, "maxiter": limit, "maxfun": 4 * limit, "ftol": 0.0, "gtol": 0.0}
+    with scipy_alone():
+        found = minimize(evaluate, start / scale, jac=True, method="L-BFGS-B", callback=stop, options=options)
+    return int(found.nit)
+
+
 class _Problem:
     """The negative dual and its gradient; remembers the evaluation of the smallest gap. Arguments are checked."""
 
@@ -235,9 +275,31 @@ class _Problem:
         self.best = self.best_mean = np.zeros_like(mu)
         self.best_gap = self.best_objective = np.inf
         self.best_log_normaliser = 0.0
-        self.best_log_weights = log_prior
+        self.best_log_weights = self._log_weights = log_prior
+        self.latest = self.best
+        self._found: tuple[float, np.ndarray] | None = None
+        self._scale: float | None = None
+        self._active = np.zeros(len(log_prior), dtype=bool)
+
+    def scale(self) -> float:
+        """Return the square root of the inverse curvature of the dual along its gradient at the best point so far."""
+        if self._scale is None:
+            gradient = self.best_mean - self._mu + self._eps * self.best
+            length = float(gradient @ gradient)
+            products = self._blocks.product(gradient)
+            weights = np.exp(self.best_log_weights)
+            spread = float(weights @ np.square(products - weights @ products)) / length if length > 0 else 0.0
+            self._scale = 1.0 / math.sqrt(spread + self._eps)
+        return self._scale
+
+    def active(self) -> np.ndarray:
+        """Return which records have, or had at an earlier call, a weight that is not negligible, bool [m]."""
+        self._active |= self._log_weights > self._log_weights.max() - _NEGLIGIBLE
+        return self._active
 
     def value_and_gradient(self, point: np.ndarray) -> tuple[float, np.ndarray]:
+        if self._found is not None and np.array_equal(point, self.latest):
+            return self._found[0], self._found[1].copy()
         nu, potential, mean, log_weights = self._evaluate(point)
         residual = mean - self._mu
         gradient = residual + self._eps * point
@@ -246,6 +308,7 @@ class _Problem:
         if gap < self.best_gap:
             self.best, self.best_gap, self.best_objective = point.copy(), gap, max(gap - value, 0.0)
             self.best_log_normaliser, self.best_log_weights, self.best_mean = nu, log_weights, mean
+        self.latest, self._found, self._log_weights = point.copy(), (value, gradient.copy()), log_weights
         return value, gradient
 
     def _evaluate(self, point: np.ndarray) -> tuple[float, float, np.ndarray, np.ndarray]:

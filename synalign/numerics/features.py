@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import local
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,7 +56,11 @@ class FeatureMap(ABC):
 
     @abstractmethod
     def mapper(self, device: str = "cpu") -> Mapper:
-        """Return phi as a function of tensors on one device: float32 [n, d] -> float32 [n, D]."""
+        """Return phi as a function of tensors on one device: float32 [n, d] -> float32 [n, D].
+
+        What it returns is valid until the same thread calls it again: fresh memory for every block took longer than
+        all else.
+        """
 
     def map(self, block: Any) -> np.ndarray:
         """Return phi of each row, float32 [n, D]. All n rows at once: hand in blocks.
@@ -67,7 +72,7 @@ class FeatureMap(ABC):
 
         matrix = as_matrix("block", block)
         check_columns("block", matrix, self.dimensions, "the feature map")
-        return self.mapper()(torch.from_numpy(matrix.astype(np.float32, copy=False))).numpy()
+        return self.mapper()(torch.from_numpy(matrix.astype(np.float32, copy=False))).numpy().copy()
 
     def mean(self, vectors: Any, weights: Any = None, device: str = "cpu") -> np.ndarray:
         """Return the weighted mean of phi over all rows, float64 [D], block by block.
@@ -170,10 +175,14 @@ class RandomFeatures(FeatureMap):
 
         frequencies = torch.from_numpy(self.frequencies).to(device)
         half, scale = self.frequencies.shape[1], (1.0 / self.frequencies.shape[1]) ** 0.5
+        memory = local()
 
         def phi(rows: torch.Tensor) -> torch.Tensor:
-            angles = rows @ frequencies
-            result = angles.new_empty((len(rows), 2 * half))
+            if len(getattr(memory, "angles", ())) < len(rows):
+                memory.angles = frequencies.new_empty((len(rows), half))
+                memory.result = frequencies.new_empty((len(rows), 2 * half))
+            angles, result = memory.angles[: len(rows)], memory.result[: len(rows)]
+            torch.mm(rows, frequencies, out=angles)
             torch.cos(angles, out=result[:, :half])
             torch.sin(angles, out=result[:, half:])
             return result.mul_(scale)

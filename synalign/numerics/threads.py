@@ -6,6 +6,7 @@ two cores, one evaluation of the dual of 38,093 x 1,024 took 0.3 s that way, and
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 _NAME = "synalign"
 
+#: Tasks for each thread: more than one, since they do not take equally long.
+_TASKS = 4
+
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
@@ -32,8 +36,12 @@ def each(function: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> list[R
     if current_thread().name.startswith(_NAME):
         # One of these threads that waited for the others would wait for ever once all of them do.
         return [function(item) for item in items]
+    # Handing out single blocks took as long as the work on them.
+    pool, count = _threads(os.getpid())
+    size = max(1, math.ceil(len(items) / (_TASKS * count)))
+    tasks = [items[start : start + size] for start in range(0, len(items), size)]
     # Also a single item: its caller may be a forked child, in which threads inside torch's operations hang.
-    return list(_threads(os.getpid()).map(function, items))
+    return [result for part in pool.map(lambda task: [function(item) for item in task], tasks) for result in part]
 
 
 def scipy_alone() -> AbstractContextManager[object]:
@@ -63,8 +71,8 @@ def _scipy_blas() -> ThreadpoolController:
 
 
 @cache
-def _threads(_process: int) -> ThreadPoolExecutor:
-    """Return as many threads as torch uses. Made once in a process, and anew in a process that was forked."""
+def _threads(_process: int) -> tuple[ThreadPoolExecutor, int]:
+    """Return as many threads as torch uses, and how many. Made once in a process, and anew in one that was forked."""
     import torch
 
     count = torch.get_num_threads()
@@ -74,7 +82,7 @@ def _threads(_process: int) -> ThreadPoolExecutor:
     list(pool.map(lambda _: started.wait(), range(count)))
     # For threads that start later, the setting of the last one would be that of the whole process.
     torch.set_num_threads(count)
-    return pool
+    return pool, count
 
 
 def _alone() -> None:

@@ -31,7 +31,7 @@ def _prior(m: int) -> np.ndarray:
 
 
 def _kept(blocks: FeatureBlocks) -> set[torch.dtype]:
-    return {block.dtype for block in blocks._kept or []}
+    return set() if blocks._kept is None else {blocks._kept.dtype}
 
 
 @pytest.mark.parametrize(("block_size", "count"), [(2**19, 1), (32 * 64, 4), (32, 200)])
@@ -153,7 +153,7 @@ def test_one_record(half: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(mean, phi[0], atol=atol)
     np.testing.assert_allclose(logits, [phi[0].sum()], atol=atol)
     np.testing.assert_allclose(blocks.mean([7.0]), phi[0], atol=atol)
-    assert blocks.slices() == [slice(0, 2**19 // 32)]
+    assert blocks.slices() == [slice(0, 2**20 // 32)]
 
 
 @pytest.mark.parametrize("kind", ["random", "kernel", "projections"])
@@ -224,3 +224,16 @@ def test_wrong_arguments_are_named() -> None:
         FeatureBlocks(features, np.where(np.arange(200)[:, None] == 3, np.inf, vectors))
     with pytest.raises(NumericsError, match=r"device 'abacus' cannot hold the features: .* Use 'cpu'."):
         FeatureBlocks(features, vectors, "abacus")
+
+
+@pytest.mark.parametrize("keep", [2**31, 0])
+def test_some_records_are_those_records(keep: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks_module, "KEEP_BYTES", keep)
+    monkeypatch.setattr(blocks_module, "BLOCK_SIZE", 7 * 32)
+    vectors = np.random.default_rng(3).normal(size=(60, 5)).astype(np.float32)
+    features = RandomFeatures.draw(5, 32, 1.5, seed=1)
+    rows = np.array([3, 8, 9, 41, 59])
+    part, direction = FeatureBlocks(features, vectors).take(rows), np.arange(32.0)
+    assert part.count == 5
+    np.testing.assert_allclose(part.product(direction), features.map(vectors[rows]) @ direction, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(part.mean([1, 0, 0, 0, 1]), features.map(vectors[[3, 59]]).mean(axis=0), atol=1e-6)

@@ -25,7 +25,13 @@ def _problem(m: int = 40, d: int = 3, seed: int = 0) -> tuple[np.ndarray, Random
 
 
 def solve_dual(
-    vectors: np.ndarray, features: FeatureMap, target: np.ndarray, prior: Any, eps: float, device: str = "cpu", **more: Any
+    vectors: np.ndarray,
+    features: FeatureMap,
+    target: np.ndarray,
+    prior: Any,
+    eps: float,
+    device: str = "cpu",
+    **more: Any,
 ) -> DualSolution:
     return dual_module.solve_dual(FeatureBlocks(features, vectors, device), target, prior, eps, **more)
 
@@ -238,7 +244,7 @@ def test_a_cap_is_kept_and_the_rest_is_optimal_under_it() -> None:
 
 def test_a_cap_without_room_is_refused_and_one_of_just_enough_room_is_met() -> None:
     synthetic, features, mu = _problem(10)
-    with pytest.raises(NumericsError, match="sum to 0.9"):
+    with pytest.raises(NumericsError, match=r"sum to 0\.9"):
         solve_dual(synthetic, features, mu, None, 1e-2, cap=np.full(10, 0.09))
     tight = solve_dual(synthetic, features, mu, None, 1e-2, cap=np.full(10, 0.1))
     np.testing.assert_allclose(tight.weights, 0.1, rtol=1e-6)
@@ -308,3 +314,47 @@ def test_random_features_come_to_the_exact_kernel() -> None:
 
     assert distance(2048) < 0.05
     assert distance(2048) < distance(64) / 3
+
+
+def _concentrated() -> tuple[FeatureBlocks, np.ndarray]:
+    """Real records where few of 4,000 synthetic ones are."""
+    random = np.random.default_rng(12)
+    synthetic, real = random.normal(size=(4000, 3)), random.normal([3.0, 0.0, 0.0], 0.1, size=(200, 3))
+    features = RandomFeatures.draw(3, 128, 0.5, 0)
+    return FeatureBlocks(features, synthetic), features.mean(real)
+
+
+def test_leaving_out_records_of_no_weight_meets_the_same_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks, mu = _concentrated()
+    sizes: list[int] = []
+    take = FeatureBlocks.take
+
+    def counted(self: FeatureBlocks, rows: np.ndarray) -> FeatureBlocks:
+        sizes.append(len(rows))
+        return take(self, rows)
+
+    monkeypatch.setattr(FeatureBlocks, "take", counted)
+    screened = dual_module.solve_dual(blocks, mu, None, 1e-4, relative_gap=1e-4)
+    assert sizes
+    assert max(sizes) <= 1000
+    monkeypatch.setattr(dual_module, "_SCREENED", -1.0)
+    whole = dual_module.solve_dual(blocks, mu, None, 1e-4, relative_gap=1e-4)
+    assert screened.converged
+    assert whole.converged
+    assert screened.objective == pytest.approx(whole.objective, rel=2e-4)
+    # KL to the optimum is at most the gap, and half the squared sum of differences at most KL (Pinsker).
+    bound = sum(np.sqrt(2 * max(found.gap, 1e-9)) for found in (screened, whole))
+    assert np.abs(screened.weights - whole.weights).sum() <= bound
+    # The gap is that of the problem of all records, by its definition.
+    phi = blocks.product(screened.dual)
+    value = screened.dual @ mu - np.log(np.mean(np.exp(phi - phi.max()))) - phi.max()
+    value -= 5e-5 * screened.dual @ screened.dual
+    assert screened.gap == pytest.approx(screened.objective - value, abs=1e-3 * screened.objective)
+
+
+def test_a_capped_problem_leaves_out_no_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks, mu = _concentrated()
+    monkeypatch.setattr(FeatureBlocks, "take", None)
+    solution = dual_module.solve_dual(blocks, mu, None, 1e-3, cap=np.full(4000, 0.005))
+    assert solution.converged
+    assert solution.weights.max() <= 0.005 * (1 + 1e-9)
