@@ -21,7 +21,7 @@ from synalign.numerics.statistics import classifier_two_sample_auc, permutation_
 from synalign.numerics.witness import witness
 from synalign.steps import embed as embedding
 from synalign.steps.context import Context, Outcome, finish, reuse
-from synalign.steps.kernel import EXACT, choose_kernel, stored_kernel
+from synalign.steps.kernel import EXACT, RANDOM, stored_kernel
 from synalign.steps.reading import record_runs, require_real
 from synalign.steps.sides import Side, Strata, find_strata, read_sides, rows_of_strata
 from synalign.steps.weight_sets import fitted_run, settings_of, weighted_records
@@ -36,6 +36,9 @@ MAX_RECORDS, MAX_PERMUTED = 2_000, 1_000
 MIN_TEST = 50
 
 _NEIGHBOURS = 5
+
+#: Random features that stand for an exact kernel.
+_FEATURES = 4096
 
 
 @dataclass(frozen=True)
@@ -199,10 +202,9 @@ def _witness_rows(
     real, written = sides["real"], sides["synthetic"]
     weight = synthetic["weight"].to_numpy()
     if stored["kernel"] == EXACT:
-        # The landmarks of the fit may be gone; the kernel is the same, on the records that are here.
-        features = choose_kernel(settings_of(fitted)[0], sides, stored["seed"]).features
-    else:
-        features = stored_kernel(stored, real.matrix.shape[1]).features
+        # The landmarks of the fit may be gone; the same kernel is estimated.
+        stored = stored | {"kernel": RANDOM, "features": _FEATURES}
+    features = stored_kernel(stored, real.matrix.shape[1]).features
     rows: list[pl.DataFrame] = []
     total = real.multiplicity.sum()
     count = len(strata.names)

@@ -193,12 +193,13 @@ def given_shares(settings: Align, strata: Strata, real: Side) -> np.ndarray | No
     if set(wanted) != set(known) or sum(wanted.values()) <= 0:
         raise UsageError(
             f"label_shares must give a share for each label that both sides have, and no other: "
-            f"{', '.join(sorted(set(known)))}. Given: {', '.join(wanted)}, with a sum of {sum(wanted.values()):g}."
+            f"{_first(sorted(set(known)))}. Given: {_first(list(wanted))}, with a sum of {sum(wanted.values()):g}."
         )
     counts = np.bincount(real.strata[real.strata >= 0], real.multiplicity[real.strata >= 0], minlength=len(known))
-    totals = {name: sum(count for other, count in zip(known, counts, strict=True) if other == name) for name in known}
-    shares = [wanted[name] * count / totals[name] for name, count in zip(known, counts, strict=True)]
-    return np.array(shares) / sum(shares)
+    names, codes = np.unique(known, return_inverse=True)
+    totals = np.bincount(codes, counts)
+    shares = np.array([wanted[name] for name in names.tolist()])[codes] * counts / totals[codes]
+    return np.asarray(shares / shares.sum())
 
 
 def rows_of_strata(strata: np.ndarray, count: int) -> list[np.ndarray]:
@@ -247,6 +248,10 @@ def _key(columns: Sequence[str]) -> pl.Expr:
 
 def _keys(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
     return frame.select(_key(columns), *columns).unique(_KEY, maintain_order=True)
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
 def _some(found: pl.DataFrame) -> str:

@@ -83,6 +83,7 @@ class Lake:
                 a key twice; or if the table cannot be written. Then nothing is written.
         """
         spec = spec or _spec_of(name)
+        self._upgrade(name, spec)
         rows = _fitted(name, rows, self.schema(name, spec), spec)
         with _mapped(name, "written"):
             table = self._open_or_create(name, spec)
@@ -90,6 +91,14 @@ class Lake:
                 return 0
             result = table.merge_insert(list(spec.key)).when_not_matched_insert_all().execute(rows)
         return int(result.num_inserted_rows)
+
+    def _upgrade(self, name: str, spec: TableSpec) -> None:
+        """Add the columns that a table of an earlier version of this package lacks, null in the rows there are."""
+        there = self.schema(name, spec).names
+        new = [field for field in spec.schema if field.name not in there]
+        if new:
+            with _mapped(name, "written"):
+                self._open(name).add_columns(pa.schema(new))
 
     def delete(self, name: str, where: str) -> int:
         """Delete the rows that match the filter; no commit is made when there are none. Return how many there were."""

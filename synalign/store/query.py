@@ -218,7 +218,18 @@ def read_file(path: Path, sql: str) -> pa.Table:
 
 
 def _register(connection: DuckDBPyConnection, lake: Lake, name: str) -> None:
-    connection.register(f"raw_{name}", lake.dataset(name) if lake.exists(name) else empty(name))
+    blank = empty(name)
+    if not lake.exists(name):
+        connection.register(f"raw_{name}", blank)
+        return
+    dataset = lake.dataset(name)
+    if set(blank.column_names) <= set(dataset.schema.names):
+        connection.register(f"raw_{name}", dataset)
+        return
+    # A table of an earlier version of this package: the columns that it lacks are null.
+    connection.register(f"old_{name}", dataset)
+    connection.register(f"new_{name}", blank)
+    connection.execute(f"create view raw_{name} as from old_{name} union all by name from new_{name}")
 
 
 @contextmanager

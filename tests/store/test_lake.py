@@ -12,7 +12,7 @@ import pytest
 
 from synalign.errors import StoreError
 from synalign.store.lake import Lake, is_in, quote
-from synalign.store.schemas import TABLES, vectors_spec, vectors_table
+from synalign.store.schemas import TABLES, TableSpec, vectors_spec, vectors_table
 
 
 @pytest.fixture
@@ -215,3 +215,15 @@ def test_compacting_keeps_the_rows(lake: Lake):
     assert sorted(lake.read("weights")["id"].to_pylist()) == list("abcdef")
     assert len(list((lake.path / "weights.lance" / "data").iterdir())) >= 1
     assert lake.insert("weights", weights(["a", "z"])) == 1
+
+
+def test_a_table_of_an_earlier_version_gets_the_columns_that_it_lacks(lake: Lake, monkeypatch: pytest.MonkeyPatch):
+    spec = TABLES["weights"]
+    older = TableSpec(pa.schema([field for field in spec.schema if field.name != "label"]), spec.key)
+    rows, new = weights(["a"]).drop_columns(["label"]), weights(["b"])
+    new = new.set_column(new.schema.get_field_index("label"), "label", pa.array(["x"]))
+    monkeypatch.setitem(TABLES, "weights", older)
+    lake.insert("weights", rows)
+    monkeypatch.undo()
+    assert lake.insert("weights", new) == 1
+    assert {row["id"]: row["label"] for row in lake.read("weights").to_pylist()} == {"a": None, "b": "x"}

@@ -22,7 +22,7 @@ from synalign.errors import SqlError, StoreError
 from synalign.store import query
 from synalign.store.lake import Lake, reason
 from synalign.store.ledger import Ledger
-from synalign.store.schemas import TABLES
+from synalign.store.schemas import TABLES, TableSpec
 
 
 class Meanwhile(Lake):
@@ -155,3 +155,15 @@ def test_messages_have_no_source_paths(source: str) -> None:
     assert reason(duckdb.IOException(f"IO Error: no file at /data/part.lance{source}")) == (
         "IO Error: no file at /data/part.lance"
     )
+
+
+def test_tables_of_an_earlier_version_are_read_with_nulls(blank: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = TABLES["metrics"]
+    older = TableSpec(pa.schema([field for field in spec.schema if field.name != "split"]), spec.key)
+    monkeypatch.setitem(TABLES, "metrics", older)
+    workspace = sa.open(blank)
+    row = {"run_id": "m", "metric": "coverage", "scope": "*", "weights_run_id": "r", "value": 0.5}
+    workspace._lake.insert("metrics", pa.Table.from_pylist([row], schema=older.schema))
+    monkeypatch.undo()
+    found = workspace.connect().sql("select metric, value, split from raw_metrics").fetchall()
+    assert found == [("coverage", 0.5, None)]
