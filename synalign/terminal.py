@@ -125,6 +125,8 @@ def say(message: str) -> None:
 
 def brief(value: Any) -> str:
     """Return a value as a person reads it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 

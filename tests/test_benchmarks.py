@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "benchmarks" / "alignment.py"
 DATA = ROOT.parent / "shared" / "data" / "sst2"
 
-ON_TEXTS = {"optimum", "uniform", "synalign", "synalign-0.1%", "synalign-told", "adam-0.1", "adam-0.3", "adam-1"}
+ON_TEXTS = {"optimum", "uniform", "synalign", "synalign-0.1%", "adam-0.1", "adam-0.3", "adam-1"}
 EXPECTED = {
     "50k": ON_TEXTS | {"adam-best", "goodpoints", "dsir"},
     "50k-1e-4": ON_TEXTS | {"adam-best", "goodpoints", "dsir"},

@@ -27,7 +27,7 @@ import numpy as np
 from synalign.errors import NumericsError
 from synalign.numerics.blocks import FeatureBlocks
 from synalign.numerics.checks import as_vector, as_weights, check_count, check_positive
-from synalign.numerics.threads import scipy_alone
+from synalign.numerics.threads import blas_alone
 
 #: A gap of this many nats is always accepted: float32 sums resolve no less.
 ABSOLUTE_GAP = 1e-9
@@ -123,25 +123,10 @@ def solve_dual(
     if eps == math.inf:
         return _untilted(blocks, log_prior, log_cap)
 
-    problem = _Problem(blocks, log_prior, log_cap, mu, eps)
-    goal = _Goal(relative_gap, max_iterations)
-    problem.value_and_gradient(point)
-    if blocks.count == 1 and not goal.met(problem):
-        # Its weight is 1 whatever l is, so that the gradient is linear in l.
-        problem.value_and_gradient((mu - problem.best_mean) / eps)
-    iterations = _descend(problem, goal, point, screen=log_cap is None)
-    for _ in range(_ROUNDS if log_cap is None else 0):
-        active = problem.active()
-        if goal.met(problem) or active.mean() > _SCREENED:
-            break
-        rows = np.flatnonzero(active)
-        part = _Problem(blocks.take(rows), log_prior[rows], None, mu, eps)
-        part.value_and_gradient(problem.latest)
-        _descend(part, _Goal(_INNER * relative_gap, max_iterations), problem.latest, screen=False)
-        problem.value_and_gradient(part.best)
-        iterations += 1
-    rest = _Goal(relative_gap, max_iterations - iterations)
-    iterations += _descend(problem, rest, problem.best, screen=False)
+    problem, goal = _Problem(blocks, log_prior, log_cap, mu, eps), _Goal(relative_gap, max_iterations)
+    # Other threads of the linear algebra would wait for work on small vectors, and keep a core busy with it.
+    with blas_alone():
+        iterations = _solve(problem, goal, point)
     return DualSolution(
         dual=problem.best,
         weights=_weights(problem.best_log_weights),
@@ -238,6 +223,27 @@ class _Goal:
         return problem.best_gap <= max(ABSOLUTE_GAP, self.relative_gap * problem.best_objective)
 
 
+def _solve(problem: _Problem, goal: _Goal, point: np.ndarray) -> int:
+    """Descend from `point` until the goal is met, leaving out records of no weight once they are many; return the
+    iterations."""
+    problem.value_and_gradient(point)
+    if problem.count == 1 and not goal.met(problem):
+        # Its weight is 1 whatever l is, so that the gradient is linear in l.
+        problem.value_and_gradient(problem.closed_form())
+    iterations = _descend(problem, goal, point, screen=problem.screens)
+    for _ in range(_ROUNDS if problem.screens else 0):
+        active = problem.active()
+        if goal.met(problem) or active.mean() > _SCREENED:
+            break
+        part = problem.part(np.flatnonzero(active))
+        part.value_and_gradient(problem.latest)
+        _descend(part, _Goal(_INNER * goal.relative_gap, goal.iterations), problem.latest, screen=False)
+        problem.value_and_gradient(part.best)
+        iterations += 1
+    rest = _Goal(goal.relative_gap, goal.iterations - iterations)
+    return iterations + _descend(problem, rest, problem.best, screen=False)
+
+
 def _descend(problem: _Problem, goal: _Goal, start: np.ndarray, screen: bool) -> int:
     """Run L-BFGS until the goal is met, or, with `screen`, few records have weight; return its iterations."""
     from scipy.optimize import minimize
@@ -260,8 +266,7 @@ def _descend(problem: _Problem, goal: _Goal, start: np.ndarray, screen: bool) ->
 
     limit = goal.iterations
     options = {"maxcor": 20, "maxiter": limit, "maxfun": 4 * limit, "ftol": 0.0, "gtol": 0.0}
-    with scipy_alone():
-        found = minimize(evaluate, start / scale, jac=True, method="L-BFGS-B", callback=stop, options=options)
+    found = minimize(evaluate, start / scale, jac=True, method="L-BFGS-B", callback=stop, options=options)
     return int(found.nit)
 
 
@@ -280,6 +285,24 @@ class _Problem:
         self._found: tuple[float, np.ndarray] | None = None
         self._scale: float | None = None
         self._active = np.zeros(len(log_prior), dtype=bool)
+
+    @property
+    def count(self) -> int:
+        """The number of records."""
+        return self._blocks.count
+
+    @property
+    def screens(self) -> bool:
+        """Whether records may be left out for a while: under a cap those of no weight matter to the others."""
+        return self._log_cap is None
+
+    def part(self, rows: np.ndarray) -> _Problem:
+        """Return the problem of some of the records, without a cap."""
+        return _Problem(self._blocks.take(rows), self._log_prior[rows], None, self._mu, self._eps)
+
+    def closed_form(self) -> np.ndarray:
+        """Return the solution for a single record."""
+        return (self._mu - self.best_mean) / self._eps
 
     def scale(self) -> float:
         """Return the square root of the inverse curvature of the dual along its gradient at the best point so far."""

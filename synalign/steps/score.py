@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,7 +71,7 @@ def score(context: Context, *, weight_set: str | None = None, into: str | None =
     if done is not None:
         outcome = reuse(context, done)
         measure(context, done)
-        return outcome
+        return replace(outcome, step="score")
     context.journal.sweep(("weights", "alignments", "label_quality", "strength_curve"))
     work = _Scoring.read(context, settings, embedder, fitted)
     weighted, rows, notes = work.weights()
@@ -87,7 +87,7 @@ def score(context: Context, *, weight_set: str | None = None, into: str | None =
     run = context.journal.get(plan.run_id)
     assert run is not None
     measure(context, run)
-    return outcome
+    return replace(outcome, step="score")
 
 
 @dataclass(frozen=True)
