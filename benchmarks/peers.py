@@ -222,15 +222,17 @@ def features_once(folder: Path) -> list[dict[str, Any]]:
     rows = BLOCK_SIZE // problem.features.size
     angles, waves = torch.empty(rows, frequencies.shape[1]), torch.empty(rows, problem.features.size)
     half = frequencies.shape[1]
-    start = time.perf_counter()
-    for vectors in (problem.real, problem.synthetic):
-        matrix = torch.from_numpy(vectors)
-        for first in range(0, len(matrix), rows):
-            count = min(rows, len(matrix) - first)
-            torch.mm(matrix[first : first + count], frequencies, out=angles[:count])
-            torch.cos(angles[:count], out=waves[:count, :half])
-            torch.sin(angles[:count], out=waves[:count, half:])
-    seconds = time.perf_counter() - start
+
+    def once() -> None:
+        for vectors in (problem.real, problem.synthetic):
+            matrix = torch.from_numpy(vectors)
+            for first in range(0, len(matrix), rows):
+                count = min(rows, len(matrix) - first)
+                torch.mm(matrix[first : first + count], frequencies, out=angles[:count])
+                torch.cos(angles[:count], out=waves[:count, :half])
+                torch.sin(angles[:count], out=waves[:count, half:])
+
+    seconds, _ = timed(once)
     cost = {"seconds": seconds, "total_seconds": seconds, "peak_mb": peak()}
     return [{"method": "features-once", "note": "no weights, nothing kept"} | cost]
 
