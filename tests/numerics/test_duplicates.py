@@ -209,7 +209,8 @@ def test_budgets_and_ratios(members: list[tuple[float, int]]) -> None:
     for group in set(groups.tolist()):
         before, after = prior[groups == group], shared[groups == group]
         assert math.fsum(after) == pytest.approx(before.max(), rel=1e-12)
-        np.testing.assert_allclose(after * before.max(), before * after.max(), rtol=1e-9)
+        # Denormal numbers have few digits.
+        np.testing.assert_allclose(after * before.max(), before * after.max(), rtol=1e-9, atol=1e-300)
         if len(before) == 1:
             assert after[0] == before[0]
 
