@@ -18,7 +18,6 @@ from synalign.numerics.checks import (
     as_weights,
     block_rows,
     check_columns,
-    check_count,
     check_positive,
 )
 
@@ -82,35 +81,6 @@ def mmd2_features(mean_x: Any, mean_y: Any) -> float:
     x = as_vector("mean_x", mean_x, first.shape[0] if first.ndim == 1 else -1)
     difference = x - as_vector("mean_y", mean_y, len(x))
     return float(difference @ difference)
-
-
-def half_split_floor(vectors: Any, bandwidth: float, seed: int, repeats: int = 10) -> float:
-    """Return the floor: the mean biased MMD^2 between two random halves of one sample, over `repeats` splits.
-
-    It is what two samples of n // 2 records of the same distribution show. It is the biased form, because the unbiased
-    one is 0 in expectation and no floor: compare it with `mmd2(..., unbiased=False)` between samples of about n // 2
-    records. At n records a side, the expected value is smaller in the ratio of the sizes.
-
-    Args:
-        vectors: [n, d] float, n >= 2. With an odd n one record is left out of each split.
-        bandwidth: as in `mmd2`.
-        seed: of the splits.
-        repeats: splits to average, at least 1.
-
-    Raises:
-        NumericsError: if `vectors` is no finite matrix of two rows or more, or an argument is out of range.
-    """
-    matrix = as_matrix("vectors", vectors)
-    if len(matrix) < 2:
-        raise NumericsError("vectors must have at least 2 rows to be split in halves; given: 1.")
-    check_count("repeats", repeats, 1, 10_000, "splits")
-    random = np.random.default_rng(seed)
-    half = len(matrix) // 2
-    values = []
-    for _ in range(repeats):
-        order = random.permutation(len(matrix))
-        values.append(mmd2(matrix[order[:half]], matrix[order[half : 2 * half]], bandwidth, unbiased=False))
-    return float(np.mean(values))
 
 
 def _check_two(name: str, weights: np.ndarray) -> None:
