@@ -123,7 +123,7 @@ class Generate(Section):
 class Align(Section):
     """How sampling weights are learned."""
 
-    strength: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto", "none"] = Field(
+    strength: Annotated[float, Field(ge=1e-9, allow_inf_nan=False)] | Literal["auto", "none"] = Field(
         "auto",
         description="eps of the dual, a smaller value pulls harder; 'none' for no pull; 'auto' chooses by "
         "cross-validation.",

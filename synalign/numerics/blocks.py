@@ -42,6 +42,20 @@ BLOCK_SIZE, _BLOCK_SIZE_OF_GPU = 2**20, 2**26
 _NOTHING = 1e-30
 
 
+def require_device(device: str) -> None:
+    """Check that torch can compute on a device.
+
+    Raises:
+        NumericsError: if it cannot.
+    """
+    import torch
+
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise NumericsError(f"device {device!r} cannot be used: {str(error).splitlines()[0]} Use 'cpu'.") from error
+
+
 class FeatureBlocks:
     """The features of m records under one map. Made once, and used by every fit over these records."""
 
@@ -201,4 +215,5 @@ def _free_bytes(device: torch.device) -> int:
     """Return how much of a GPU's memory the features may take: what is free, with room for the blocks at work."""
     import torch
 
+    torch.cuda.empty_cache()  # What torch keeps of blocks that are gone is free, too.
     return max(0, torch.cuda.mem_get_info(device)[0] - 16 * _BLOCK_SIZE_OF_GPU)

@@ -153,8 +153,9 @@ def solve_with_floor(
     """Learn weights as `solve_dual`, with the smallest eps not below `eps` that keeps the effective sample size at or
     above `min_effective_size`, to within 2%: a weaker pull where the pull asked for would leave too few records.
 
-    The effective size falls as eps falls, so eps is found by bisection of its logarithm. Where even the prior has a
-    smaller effective size, the prior is returned (eps infinite), and its effective size is below the floor.
+    From a uniform prior the effective size falls as eps falls, so eps is found by bisection of its logarithm. Where the
+    prior itself has a smaller effective size, the larger of its own (eps infinite) and that at `eps` is returned, and
+    the floor may be missed.
 
     Raises:
         NumericsError: as `solve_dual`.
@@ -170,7 +171,7 @@ def solve_with_floor(
         return strong
     weak = solve(math.inf, None)
     if weak.effective_size <= min_effective_size:
-        return weak
+        return max(weak, strong, key=lambda solution: solution.effective_size)
     low, high = math.log(eps), math.log(max(WEAKEST, 2 * eps))
     while weak.effective_size > (1 + _FLOOR_SLACK) * min_effective_size and high - low > 1e-3:
         middle = 0.5 * (low + high)
@@ -220,7 +221,8 @@ class _Goal:
 
     def met(self, problem: _Problem) -> bool:
         """Whether the best point so far is near enough."""
-        return problem.best_gap <= max(ABSOLUTE_GAP, self.relative_gap * problem.best_objective)
+        limit = max(ABSOLUTE_GAP, self.relative_gap * problem.best_objective)
+        return math.isfinite(problem.best_gap) and problem.best_gap <= limit
 
 
 def _solve(problem: _Problem, goal: _Goal, point: np.ndarray) -> int:
@@ -229,7 +231,7 @@ def _solve(problem: _Problem, goal: _Goal, point: np.ndarray) -> int:
     problem.value_and_gradient(point)
     if problem.count == 1 and not goal.met(problem):
         # Its weight is 1 whatever l is, so that the gradient is linear in l.
-        problem.value_and_gradient(problem.closed_form())
+        problem.value_and_gradient((problem.mu - problem.best_mean) / problem.eps)
     iterations = _descend(problem, goal, point, screen=problem.screens)
     for _ in range(_ROUNDS if problem.screens else 0):
         active = problem.active()
@@ -276,7 +278,7 @@ class _Problem:
     def __init__(
         self, blocks: FeatureBlocks, log_prior: np.ndarray, log_cap: np.ndarray | None, mu: np.ndarray, eps: float
     ) -> None:
-        self._blocks, self._log_prior, self._log_cap, self._mu, self._eps = blocks, log_prior, log_cap, mu, eps
+        self._blocks, self._log_prior, self._log_cap, self.mu, self.eps = blocks, log_prior, log_cap, mu, eps
         self.best = self.best_mean = np.zeros_like(mu)
         self.best_gap = self.best_objective = np.inf
         self.best_log_normaliser = 0.0
@@ -298,21 +300,17 @@ class _Problem:
 
     def part(self, rows: np.ndarray) -> _Problem:
         """Return the problem of some of the records, without a cap."""
-        return _Problem(self._blocks.take(rows), self._log_prior[rows], None, self._mu, self._eps)
-
-    def closed_form(self) -> np.ndarray:
-        """Return the solution for a single record."""
-        return (self._mu - self.best_mean) / self._eps
+        return _Problem(self._blocks.take(rows), self._log_prior[rows], None, self.mu, self.eps)
 
     def scale(self) -> float:
         """Return the square root of the inverse curvature of the dual along its gradient at the best point so far."""
         if self._scale is None:
-            gradient = self.best_mean - self._mu + self._eps * self.best
+            gradient = self.best_mean - self.mu + self.eps * self.best
             length = float(gradient @ gradient)
             products = self._blocks.product(gradient)
             weights = np.exp(self.best_log_weights)
             spread = float(weights @ np.square(products - weights @ products)) / length if length > 0 else 0.0
-            self._scale = 1.0 / math.sqrt(spread + self._eps)
+            self._scale = 1.0 / math.sqrt(spread + self.eps)
         return self._scale
 
     def active(self) -> np.ndarray:
@@ -324,10 +322,10 @@ class _Problem:
         if self._found is not None and np.array_equal(point, self.latest):
             return self._found[0], self._found[1].copy()
         nu, potential, mean, log_weights = self._evaluate(point)
-        residual = mean - self._mu
-        gradient = residual + self._eps * point
-        gap = float(gradient @ gradient) / (2.0 * self._eps)
-        value = potential - float(point @ self._mu) + 0.5 * self._eps * float(point @ point)
+        residual = mean - self.mu
+        gradient = residual + self.eps * point
+        gap = float(gradient @ gradient) / (2.0 * self.eps)
+        value = potential - float(point @ self.mu) + 0.5 * self.eps * float(point @ point)
         if gap < self.best_gap:
             self.best, self.best_gap, self.best_objective = point.copy(), gap, max(gap - value, 0.0)
             self.best_log_normaliser, self.best_log_weights, self.best_mean = nu, log_weights, mean

@@ -22,6 +22,7 @@ from synalign.numerics.alignment import (
     align_whole,
     distances,
 )
+from synalign.numerics.blocks import require_device
 from synalign.numerics.dual import effective_size
 from synalign.numerics.quality import Quality, label_quality
 from synalign.numerics.strength import Candidate
@@ -30,6 +31,7 @@ from synalign.steps.cluster import assign_new
 from synalign.steps.context import Context, Outcome, finish, reuse
 from synalign.steps.kernel import Kernel, choose_kernel
 from synalign.steps.measure import measure
+from synalign.steps.notes import embedded_model_note, warnings
 from synalign.steps.reading import record_runs
 from synalign.steps.sides import (
     ALL,
@@ -45,14 +47,7 @@ from synalign.steps.sides import (
 )
 from synalign.steps.strength import curve_summary, describe, settle
 from synalign.store.journal import Clock, Plan
-from synalign.store.lake import is_in
-from synalign.store.schemas import ORIGINS, SYNTHETIC, TABLES
-
-#: Below this share of effective records the two sets hardly overlap.
-LOW_OVERLAP = 0.1
-
-#: Two distances that differ by no more, as a share, are equal.
-ROUNDING = 1e-3
+from synalign.store.schemas import ORIGINS, TABLES
 
 #: The version of the algorithm, part of every run's name.
 ALIGN_VERSION = 2
@@ -64,9 +59,9 @@ def align(
     strength: float | str | None = None,
     features: int | str | None = None,
     kernel: str | None = None,
-    bandwidths: Sequence[float] | None = None,
+    bandwidths: Sequence[float] | float | None = None,
     by_label: bool | None = None,
-    match: Sequence[str] | None = None,
+    match: Sequence[str] | str | None = None,
     quality: bool | None = None,
     label_shares: str | dict[str, float] | None = None,
     max_weight_ratio: float | None = None,
@@ -92,11 +87,13 @@ def align(
         "strength": strength,
         "features": features,
         "kernel": kernel,
-        "bandwidths": None if bandwidths is None else tuple(bandwidths),
+        "bandwidths": (bandwidths,) if isinstance(bandwidths, int | float) else bandwidths,
         "by_label": by_label,
-        "match": None if match is None else tuple(match),
+        "match": (match,) if isinstance(match, str) else match,
         "quality": quality,
-        "label_shares": label_shares,
+        "label_shares": {str(name): share for name, share in label_shares.items()}
+        if isinstance(label_shares, dict)
+        else label_shares,
         "max_weight_ratio": max_weight_ratio,
         "min_effective_share": min_effective_share,
         "duplicates": duplicates,
@@ -105,6 +102,7 @@ def align(
         "device": device,
     }
     settings = override(context.config.align, given)
+    require_device(settings.device)
     real, synthetic = read_frames(context, settings)
     strata = find_strata(real, synthetic, settings)
     clusters = context.journal.current("cluster")
@@ -153,7 +151,7 @@ def align(
     )
     counts = {"records": weighted.height, "strata": len(strata.names), "weight_set": settings.weight_set}
     counts |= describe(candidate) | curve_summary(curve) | headline(rows[-1])
-    notes += _warnings(rows, sides, strata) + _embedded_model_note(context, weighted)
+    notes += warnings(rows, sides, strata, settings.min_effective_share) + embedded_model_note(context, weighted)
     tables = ("real", "synthetic", "weights", "alignments", "label_quality", "strength_curve")
     outcome = finish(context, plan, clock, counts, notes, tables)
     run = context.journal.get(plan.run_id)
@@ -339,54 +337,3 @@ def write_quality(context: Context, run_id: str, sides: dict[str, Side], found: 
         )
     )
     context.lake.insert("label_quality", frame.select(TABLES["label_quality"].schema.names).to_arrow())
-
-
-def _warnings(rows: Sequence[dict[str, Any]], sides: dict[str, Side], strata: Strata) -> list[str]:
-    notes = []
-    low = [row["stratum"] for row in rows if row["effective_share"] < LOW_OVERLAP]
-    if low:
-        notes.append(
-            f"the effective sample size is below {LOW_OVERLAP:.0%} of the records for {_listed(low)}: the two sets "
-            "hardly overlap. coverage_gaps lists what to generate; a larger strength pulls less"
-        )
-    slow = [row["stratum"] for row in rows if not row["converged"]]
-    if slow:
-        notes.append(
-            f"the weights for {_listed(slow)} are not fully converged (their relative gap is in alignments): give a "
-            "larger strength"
-        )
-    whole = rows[-1]
-    before, after = whole["mmd2_heldout_before"], whole["mmd2_heldout_after"]
-    if before is not None and after is not None and after > before * (1 + ROUNDING):
-        notes.append(
-            f"weighting moved away from held-out real records (MMD^2 {before:.3g} before, {after:.3g} after): give "
-            "a larger strength, which pulls less, or bring more real records"
-        )
-    alone = [
-        name
-        for name, found in zip(strata.names, rows_of_strata(sides["synthetic"].strata, len(strata.names)), strict=True)
-        if len(found) == 1 or (sides["synthetic"].matrix[found] == sides["synthetic"].matrix[found[0]]).all()
-    ]
-    if alone:
-        notes.append(
-            f"one record, or equal vectors, for {_listed(alone)}: there is nothing to weight, and it is uniform"
-        )
-    return notes
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-
-
-def _embedded_model_note(context: Context, weighted: pl.DataFrame) -> list[str]:
-    """Say how much of the weight text of the embedded model has, which recombines real text and so matches it well."""
-    calls = context.lake.read("calls", ["call_id"], "model = 'builtin/ngram'")["call_id"].to_pylist()
-    written = context.lake.read(SYNTHETIC, ["id"], is_in("call_id", calls))["id"].to_pylist()
-    ours = weighted.filter(pl.col("id").is_in(written))
-    if ours.height in (0, weighted.height):  # where it is all there is, `generate` has said so
-        return []
-    return [
-        f"{ours.height} of {weighted.height} records, with {ours['weight'].sum():.0%} of the weight, are text of "
-        'builtin/ngram, which is not for training. To take them out: synalign exclude DIR "call_id in (select call_id '
-        "from calls where model = 'builtin/ngram')\""
-    ]

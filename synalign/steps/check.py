@@ -70,6 +70,10 @@ def check(
     }
     reasons = [] if row["converged"] else ["the weights are not converged: give a larger strength"]
     reasons += stale_weights(context, run)
+    if row["drift"] is not None and floor and row["drift"] > floor:
+        reasons.append(
+            f"the weighted mean moved by {row['drift']:.3g} since the fit, floor {floor:.3g}: run align again"
+        )
     limits: list[tuple[str, str, float | None, Callable[[float, float], bool], str]] = [
         ("mmd_ratio", "held-out MMD^2 over the floor", max_mmd_ratio, lambda value, limit: value <= limit, "at most"),
         ("effective_share", "the effective share", min_ess, lambda value, limit: value >= limit, "at least"),

@@ -64,6 +64,11 @@ def stored_kernel(row: Mapping[str, Any], dimensions: int) -> Kernel:
             f"The weight set {row['weight_set']!r} was learned with the exact kernel of its own records, which scores "
             "no others. Run align again, or learn a set with random features (features=1024)."
         )
+    if row["bandwidths"] is None:
+        raise UsageError(
+            f"The weight set {row['weight_set']!r} was learned by an earlier version of SynAlign, which drew its "
+            "features in another way. Run align again."
+        )
     seed, bandwidths = row["seed"], tuple(row["bandwidths"])
     if row["kernel"] == LINEAR:
         return _kernel(LINEAR, RandomProjections.draw(dimensions, row["features"], seed), (), seed)

@@ -63,7 +63,8 @@ def measure(context: Context, run: Run) -> Outcome:
     clock = Clock()
     sources = [source.run_id for origin in ORIGINS for source in record_runs(context, origin)]
     verdicts = [source.run_id for source in context.journal.runs("exclude")]
-    plan = Plan("measure", {}, [run.run_id, *sources, *verdicts], context.config.seed)
+    clusters = [found.run_id for found in [context.journal.current("cluster")] if found]
+    plan = Plan("measure", {}, [run.run_id, *sources, *verdicts, *clusters], context.config.seed)
     done = context.journal.get(plan.run_id)
     if done is not None:
         return reuse(context, done)

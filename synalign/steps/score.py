@@ -10,7 +10,6 @@ import polars as pl
 
 from synalign.config import Align
 from synalign.errors import NotReadyError, UsageError
-from synalign.ids import child_seed
 from synalign.numerics.alignment import Means, distances
 from synalign.numerics.blocks import FeatureBlocks
 from synalign.numerics.dual import effective_size
@@ -19,10 +18,18 @@ from synalign.numerics.features import FeatureMap
 from synalign.numerics.mmd import mmd2_features
 from synalign.numerics.quality import Quality, label_quality
 from synalign.steps import embed as embedding
-from synalign.steps.align import ALIGN_VERSION, align_inputs, distance_columns, headline, write_quality, write_weights
+from synalign.steps.align import (
+    ALIGN_VERSION,
+    align_inputs,
+    distance_columns,
+    headline,
+    write_quality,
+    write_weights,
+)
 from synalign.steps.context import Context, Outcome, finish, reuse
 from synalign.steps.kernel import stored_kernel
 from synalign.steps.measure import measure
+from synalign.steps.notes import listed
 from synalign.steps.reading import records
 from synalign.steps.sides import (
     ALL,
@@ -30,6 +37,7 @@ from synalign.steps.sides import (
     Strata,
     base_measure,
     read_frames,
+    read_side,
     read_sides,
     rows_of_strata,
     strata_columns,
@@ -37,7 +45,7 @@ from synalign.steps.sides import (
 from synalign.steps.weight_sets import find_set, fitted_run, settings_of
 from synalign.store.journal import Clock, Plan, Run
 from synalign.store.lake import quote
-from synalign.store.schemas import REAL, TABLES
+from synalign.store.schemas import REAL, SYNTHETIC, TABLES
 
 
 def score(context: Context, *, weight_set: str | None = None, into: str | None = None) -> Outcome:
@@ -54,13 +62,17 @@ def score(context: Context, *, weight_set: str | None = None, into: str | None =
 
     Raises:
         NotReadyError: without weights, or without a synthetic record that the fit would give weight.
-        UsageError: if there is no such set, `into` is its own name, or it was learned with the exact kernel.
+        UsageError: if there is no such set, `into` is the name of a set that was fitted, or the set was learned with
+            the exact kernel or by an earlier version.
     """
     source = find_set(context, weight_set)
     fitted = fitted_run(context, source)
     name = into or f"{fitted.parameters['weight_set']}-scored"
-    if name == fitted.parameters["weight_set"]:
-        raise UsageError(f"{name!r} is the name of the set that is scored from. Give another: into='...' (--into).")
+    taken = [run for run in context.journal.latest("align") if run.parameters["weight_set"] == name]
+    if taken and "scored_from" not in taken[0].parameters:
+        raise UsageError(
+            f"{name!r} is the name of a set that was fitted, which stays as it is. Give another: into='...' (--into)."
+        )
     clock = Clock()
     settings, embedder = settings_of(fitted)
     parameters = {"scored_from": fitted.run_id, "weight_set": name, "embedder": embedder}
@@ -93,14 +105,17 @@ def score(context: Context, *, weight_set: str | None = None, into: str | None =
 @dataclass(frozen=True)
 class _Scoring:
     """What records are scored with. stored: rows of `alignments` of the fit, by stratum. sides: real records that the
-    fit saw, synthetic records there are now. known: bool [m], which of those had weights in the fit. now: all real
-    records there are now. quality: of the labels, None where the fit left it out."""
+    fit saw, synthetic records there are now. known: bool [m], which of those had weights in the fit. fitted: the
+    synthetic records of the fit, also those excluded since, with fitted_weights, float64. now: all real records there
+    are now. quality: of the labels, None where the fit left it out."""
 
     settings: Align
     stored: dict[str, dict[str, Any]]
     strata: Strata
     sides: dict[str, Side]
     known: np.ndarray
+    fitted: Side
+    fitted_weights: np.ndarray
     now: Side
     features: FeatureMap
     prior: np.ndarray
@@ -119,25 +134,30 @@ class _Scoring:
         real = records(context, REAL, split="train", runs=seen, columns=settings.match)
         everything = records(context, REAL, split="train", columns=settings.match)
         sides = read_sides(context, embedder, real, synthetic, strata)
-        now = read_sides(context, embedder, everything, synthetic, strata)["real"]
+        now = read_side(context, embedder, everything, REAL, strata)
         features = stored_kernel(rows[0], sides["real"].matrix.shape[1]).features
-        before = context.lake.read("weights", ["id"], f"run_id = {quote(fitted.run_id)}")["id"].to_pylist()
-        seed = child_seed(context.config.seed, "align")
+        weights = pl.from_arrow(context.lake.read("weights", ["id", "weight"], f"run_id = {quote(fitted.run_id)}"))
+        assert isinstance(weights, pl.DataFrame)
+        old = records(context, SYNTHETIC, with_excluded=True, columns=settings.match).join(weights, on="id").sort("id")
+        before = read_side(context, embedder, old, SYNTHETIC, strata)
+        seed = rows[0]["seed"]
         prior, _ = base_measure(sides["synthetic"], settings, seed)
         found = None
         if rows[0]["quality"]:
             side, written = sides["real"], sides["synthetic"]
             found = label_quality(side.matrix, side.labels, side.multiplicity, written.matrix, written.labels, seed)
             prior = prior * found.probability
-        known = synthetic["id"].is_in(before).to_numpy()
-        return cls(settings, stored, strata, sides, known, now, features, prior, found)
+        known = synthetic["id"].is_in(old["id"].to_list()).to_numpy()
+        held = old["weight"].to_numpy()
+        return cls(settings, stored, strata, sides, known, before, held, now, features, prior, found)
 
     def weights(self) -> tuple[pl.DataFrame, list[dict[str, Any]], list[str]]:
         """Return id, label and weight of each record, rows of `alignments`, and what to say."""
         synthetic, names = self.sides["synthetic"], self.strata.names
         weights, rows = np.zeros(len(synthetic)), []
-        old_mean, new_mean = np.zeros(self.features.size), np.zeros(self.features.size)
+        new_mean = np.zeros(self.features.size)
         members = rows_of_strata(synthetic.strata, len(names))
+        old_members = rows_of_strata(self.fitted.strata, len(names))
         there = sum(self.stored[name]["share"] for name, inside in zip(names, members, strict=True) if len(inside))
         if there <= 0:
             raise NotReadyError(
@@ -153,18 +173,20 @@ class _Scoring:
             part = self._tilted(blocks, row, inside)
             weights[inside] = share * part
             mean = blocks.mean(part)
-            held = part * self.known[inside]
-            before = blocks.mean(held) if held.sum() > 0 else mean
-            old_mean, new_mean = old_mean + share * before, new_mean + share * mean
+            old = old_members[number]
+            before = self.features.mean(self.fitted.matrix[old], self.fitted_weights[old])
+            new_mean = new_mean + share * mean
             means = self._means(number, blocks.mean(synthetic.multiplicity[inside]), mean)
             rows.append(self._row(row, means, part, share, mmd2_features(mean, before)))
         if names != [ALL]:
             raw = self.features.mean(synthetic.matrix, synthetic.multiplicity)
             whole = self._means(None, raw, new_mean)
+            old_mean = self.features.mean(self.fitted.matrix, self.fitted_weights)
             rows.append(self._row(self.stored[ALL], whole, weights, 1.0, mmd2_features(new_mean, old_mean)))
         everywhere = np.flatnonzero(synthetic.strata >= 0)
         frame = synthetic.frame[everywhere].select("id", "label")
-        return frame.with_columns(pl.Series("weight", weights[everywhere])), rows, self._notes(rows)
+        lost = [name for name, inside in zip(names, members, strict=True) if not len(inside)]
+        return frame.with_columns(pl.Series("weight", weights[everywhere])), rows, self._notes(rows, lost)
 
     def _tilted(self, blocks: FeatureBlocks, row: dict[str, Any], inside: np.ndarray) -> np.ndarray:
         counts = self.sides["synthetic"].multiplicity[inside]
@@ -201,8 +223,16 @@ class _Scoring:
             }
         )
 
-    def _notes(self, rows: list[dict[str, Any]]) -> list[str]:
+    def _notes(self, rows: list[dict[str, Any]], lost: list[str]) -> list[str]:
         notes = []
+        if lost:
+            notes.append(
+                f"no synthetic record is left of {listed(lost)}: the others share its weight. Generate some, or take "
+                "exclusions back"
+            )
+        unknown = int((self.now.strata < 0).sum() - (self.sides["real"].strata < 0).sum())
+        if unknown > 0:
+            notes.append(f"{unknown} real records are of strata that the fit did not know: run align again")
         whole = rows[-1]
         floor = whole["mmd2_floor"]
         side, now = self.sides["real"], self.now

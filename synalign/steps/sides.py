@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from itertools import pairwise
 from typing import Any
@@ -39,12 +40,12 @@ class Side:
         """The number of records."""
         return self.frame.height
 
-    @property
+    @cached_property
     def multiplicity(self) -> np.ndarray:
         """How often each record counts, float64 [n]."""
         return self.frame["multiplicity"].to_numpy().astype(np.float64)
 
-    @property
+    @cached_property
     def first_half(self) -> np.ndarray:
         """Which records are in the first half, bool [n]: by the hash of the id, so that it is so in every run."""
         return np.array([sha256(f"half/1:{name}".encode()).digest()[0] < 128 for name in self.frame["id"]], dtype=bool)
@@ -135,18 +136,28 @@ def read_sides(
     """Return the sides "real", "synthetic" and "test", with the vectors of one embedder."""
     test = records(context, REAL, split="test", columns=[name for name in strata.columns if name != "label"])
     labels = sorted({name for frame in (real, synthetic) for name in frame["label"].to_list()}, key=str)
+    frames = {"real": (real, REAL), "synthetic": (synthetic, SYNTHETIC), "test": (test, REAL)}
+    return {
+        name: read_side(context, embedder, frame, origin, strata, labels) for name, (frame, origin) in frames.items()
+    }
 
-    def side(frame: pl.DataFrame, origin: str) -> Side:
-        if strata.columns:
-            keyed = frame.with_columns(_key(strata.columns))[_KEY]
-            codes = keyed.replace_strict(strata.names, range(len(strata.names)), default=-1, return_dtype=pl.Int64)
-            places = codes.to_numpy()
-        else:
-            places = np.zeros(frame.height, dtype=np.int64)
-        known = frame["label"].replace_strict(labels, range(len(labels)), default=0, return_dtype=pl.Int64)
-        return Side(frame, vectors(context, embedder, origin, frame["id"]), places, known.to_numpy())
 
-    return {"real": side(real, REAL), "synthetic": side(synthetic, SYNTHETIC), "test": side(test, REAL)}
+def read_side(
+    context: Context,
+    embedder: str,
+    frame: pl.DataFrame,
+    origin: str,
+    strata: Strata,
+    labels: Sequence[str | None] = (),
+) -> Side:
+    """Return records as a side, with the vectors of one embedder; codes of `Side.labels` are places in `labels`."""
+    places = np.zeros(frame.height, dtype=np.int64)
+    if strata.columns:
+        keyed = frame.with_columns(_key(strata.columns))[_KEY]
+        codes = keyed.replace_strict(strata.names, range(len(strata.names)), default=-1, return_dtype=pl.Int64)
+        places = codes.to_numpy()
+    known = frame["label"].replace_strict(list(labels), range(len(labels)), default=0, return_dtype=pl.Int64)
+    return Side(frame, vectors(context, embedder, origin, frame["id"]), places, known.to_numpy())
 
 
 def label_names(sides: dict[str, Side]) -> list[str | None]:

@@ -66,15 +66,19 @@ def settle(
         return Candidate(strength, quality, kinds[-1]), [], notes
     if "label" in strata.columns and fixed is None and _constant(sides):
         notes.append(
-            "all labels are equal, so that no comparison can choose a strength, and the weights are uniform: give a "
-            "number (--strength 0.01), or leave labels out of it: by_label=False"
+            "only one label is on both sides, so that no comparison can choose a strength, and nothing is pulled: the "
+            "weights are uniform but for what they start from. Give a number (--strength 0.01), or leave labels out of "
+            "it: by_label=False"
         )
-        return Candidate(math.inf, False, kinds[0]), [], notes
-    tried = candidates(quality, kinds, STRENGTHS if fixed is None else (float(fixed),))
+        return Candidate(math.inf, quality, kinds[0]), [], notes
+    strengths = STRENGTHS if fixed is None else (float(fixed),)
+    tried = candidates(quality, kinds, strengths)
+    real = _labelled(sides["real"], sides["real"].multiplicity)
+    synthetic = _labelled(sides["synthetic"], base)
     trials = cross_validate(
         features,
-        _labelled(sides["real"], sides["real"].multiplicity),
-        _labelled(sides["synthetic"], base),
+        real,
+        synthetic,
         tried,
         seed,
         given_shares=shares,
@@ -83,9 +87,12 @@ def settle(
     )
     # "No weighting" is the reference in every curve, and a choice only where nothing was asked for.
     free = fixed is None and settings.quality is None and settings.label_shares in ("auto", "kept")
-    open_to = [place for place, candidate in enumerate(tried) if free or candidate != UNWEIGHTED or len(tried) == 1]
+    asked = {Candidate(eps, quality, kind) for eps in strengths for kind in kinds}
+    open_to = [place for place, candidate in enumerate(tried) if free or candidate in asked]
     picked = open_to[choose([trials[place] for place in open_to], settings.min_effective_share or 0.0)]
-    rows = [_row(place, trial, trials[0], place == picked, sides, seed) for place, trial in enumerate(trials)]
+    sizes = {"real_records": min(len(real), MAX_REAL), "synthetic_records": min(len(synthetic), MAX_SYNTHETIC)}
+    common = sizes | {"folds": FOLDS, "seed": seed}
+    rows = [common | _row(place, trial, trials[0], place == picked) for place, trial in enumerate(trials)]
     return tried[picked], rows, notes
 
 
@@ -121,24 +128,26 @@ def _share_kinds(settings: Align, strata: Strata) -> list[str]:
 
 
 def _cannot_choose(strata: Strata, sides: dict[str, Side]) -> str | None:
-    records, labels = len(sides["real"]), len(strata.names)
+    records, labels = int((sides["real"].strata >= 0).sum()), len(strata.names)
     if records < MIN_AUTO_RECORDS:
-        return f"{records} real records are too few to cross-validate (at least {MIN_AUTO_RECORDS})"
+        return f"{records} real records that can be matched are too few to cross-validate (at least {MIN_AUTO_RECORDS})"
     if labels > MAX_AUTO_LABELS:
         return f"{labels:,} labels are too many to cross-validate (up to {MAX_AUTO_LABELS})"
     return None
 
 
 def _constant(sides: dict[str, Side]) -> bool:
-    return len(np.unique(sides["real"].labels)) < 2 or len(np.unique(sides["synthetic"].labels)) < 2
+    """Whether the records that can be matched have a single label."""
+    matched = [side.labels[side.strata >= 0] for side in (sides["real"], sides["synthetic"])]
+    return any(len(np.unique(labels)) < 2 for labels in matched)
 
 
 def _labelled(side: Side, weights: np.ndarray) -> Labelled:
-    rows = np.flatnonzero(side.strata >= 0)
+    rows = np.flatnonzero((side.strata >= 0) & (weights > 0))
     return Labelled(side.matrix[rows], weights[rows], side.strata[rows], side.labels[rows])
 
 
-def _row(place: int, trial: Trial, reference: Trial, chosen: bool, sides: dict[str, Side], seed: int) -> dict[str, Any]:
+def _row(place: int, trial: Trial, reference: Trial, chosen: bool) -> dict[str, Any]:
     row = {
         "candidate": place,
         "strength": trial.candidate.eps,
@@ -154,10 +163,6 @@ def _row(place: int, trial: Trial, reference: Trial, chosen: bool, sides: dict[s
         "gain_error": None,
         "chosen": chosen,
         "unweighted": trial.candidate == UNWEIGHTED,
-        "folds": FOLDS,
-        "real_records": min(len(sides["real"]), MAX_REAL),
-        "synthetic_records": min(len(sides["synthetic"]), MAX_SYNTHETIC),
-        "seed": seed,
     }
     if trial.correct is not None and reference.correct is not None:
         row["accuracy"], row["accuracy_error"] = paired(trial.correct, np.zeros_like(trial.correct))

@@ -87,7 +87,7 @@ def test_one_record_on_each_side_gets_all_the_weight_and_a_note(tmp_path: Path) 
     workspace.ingest(lamp, label="label")
     workspace.ingest(lamp, label="label", synthetic=True)
     notes = " ".join(workspace.align().notes)
-    assert "1 real records are too few to cross-validate" in notes
+    assert "1 real records that can be matched are too few to cross-validate" in notes
     assert "one record, or equal vectors, for x: there is nothing to weight" in notes
     assert one(workspace, "select weight from synthetic_weighted") == 1.0
     assert not workspace.score().notes

@@ -87,7 +87,7 @@ def test_scoring_again_does_nothing_and_goes_back_to_the_fit(scored: sa.Workspac
 
 def test_the_name_of_the_fit_is_refused(scored: sa.Workspace) -> None:
     for given in ({"into": "default"}, {"into": "default", "weight_set": "default-scored"}):
-        with pytest.raises(UsageError, match=r"'default' is the name of the set that is scored from.*--into"):
+        with pytest.raises(UsageError, match=r"'default' is the name of a set that was fitted.*--into"):
             scored.score(**given)
 
 
@@ -124,3 +124,18 @@ def test_an_exact_kernel_scores_nothing(fitted: sa.Workspace, tmp_path: Path) ->
     with pytest.raises(UsageError, match=r"'exact' was learned with the exact kernel.*features=1024"):
         workspace.score()
     assert workspace.score(weight_set="default").counts["weight_set"] == "default-scored"
+
+
+def test_a_label_that_lost_its_records_is_named_and_fails_the_check(scored: sa.Workspace, tmp_path: Path) -> None:
+    workspace = copy(scored, tmp_path / "w")
+    workspace.exclude("label = 'refund'")
+    notes = " ".join(workspace.score(weight_set="default", into="without").notes)
+    assert "no synthetic record is left of refund" in notes
+    assert "a refit is due" in notes
+    assert any("align again" in reason for reason in workspace.check(weight_set="without").reasons)
+
+
+def test_real_records_of_a_label_that_the_fit_did_not_know_are_named(scored: sa.Workspace, tmp_path: Path) -> None:
+    workspace = copy(scored, tmp_path / "w")
+    workspace.ingest(pl.DataFrame({"text": ["where is it", "still waiting"], "label": ["late", "late"]}), label="label")
+    assert "2 real records are of strata that the fit did not know" in " ".join(workspace.score(into="x").notes)

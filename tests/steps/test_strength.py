@@ -77,7 +77,10 @@ def test_too_few_real_records_are_said_and_a_middle_strength_taken(tmp_path: Pat
     texts = corpus()
     workspace = make(tmp_path / "w", texts.head(19), texts.tail(60))
     outcome = workspace.align(features=64)
-    assert any("19 real records are too few to cross-validate (at least 20)" in note for note in outcome.notes)
+    assert any(
+        "19 real records that can be matched are too few to cross-validate (at least 20)" in note
+        for note in outcome.notes
+    )
     assert outcome.counts["strength"] == FALLBACK
     assert rows(workspace, CURVE) == []
 
@@ -86,11 +89,11 @@ def test_constant_labels_give_uniform_weights_and_say_so(tmp_path: Path) -> None
     texts = corpus().with_columns(pl.lit("x").alias("label"))
     workspace = make(tmp_path / "w", texts.head(60), texts.tail(60))
     outcome = workspace.align(features=64)
-    assert any("all labels are equal" in note and "by_label=False" in note for note in outcome.notes)
+    assert any("only one label is on both sides" in note and "by_label=False" in note for note in outcome.notes)
     np.testing.assert_allclose(workspace.sql("select weight from synthetic_weighted").pl()["weight"], 1 / 60)
     # What the note proposes works: without labels the distance chooses.
     freed = workspace.align(features=64, by_label=False)
-    assert not any("all labels are equal" in note for note in freed.notes)
+    assert not any("only one label is on both sides" in note for note in freed.notes)
     assert len(rows(workspace, CURVE)) == len(STRENGTHS)
     workspace.align(features=64, match=["channel"], label_shares="real")
     shares = "select channel, sum(weight) from synthetic_weighted group by channel order by channel"
@@ -122,3 +125,41 @@ def test_many_labels_are_not_compared(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_ten_thousand_labels_finish(tmp_path: Path) -> None:
     _check_labels(_labels(tmp_path / "w", 10_000), 10_000)
+
+
+def test_labels_of_one_side_only_do_not_count_in_the_comparison(tmp_path: Path) -> None:
+    texts = corpus()
+    real = texts.with_columns(
+        pl.when(pl.col("label") == "praise").then(pl.lit("a")).otherwise(pl.lit("b")).alias("label")
+    )
+    written = real.with_columns(pl.col("label").replace({"b": "c"}))
+    workspace = make(tmp_path / "w", real.head(120), written.tail(120))
+    notes = workspace.align(features=64).notes
+    matched = real.head(120).filter(pl.col("label") == "a").height
+    expected = "too few to cross-validate" if matched < 20 else "only one label is on both sides"
+    assert any(expected in note for note in notes)
+    assert rows(workspace, CURVE) == []
+
+
+def test_no_weighting_can_be_chosen_without_label_quality(tmp_path: Path) -> None:
+    texts = corpus()
+    workspace = make(tmp_path / "w", texts.head(100), texts.tail(100))
+    workspace.align(features=64, strength="none", quality=False)
+    curve = workspace.sql("select label_shares, chosen from strength_curve order by candidate").fetchall()
+    assert [shares for shares, _ in curve] == ["kept", "real"]
+    assert sum(chosen for _, chosen in curve) == 1
+
+
+def test_a_floor_that_the_base_measure_misses_is_said(tmp_path: Path) -> None:
+    texts = corpus().with_columns(pl.Series("p", [1000.0 if i % 25 == 0 else 1.0 for i in range(corpus().height)]))
+    workspace = make(tmp_path / "w", texts.head(100).drop("p"), texts.tail(100))
+    settings = {"strength": 0.01, "features": 64, "quality": False, "label_shares": "real", "prior": "p"}
+    assert any("below the floor of 0.9" in note for note in workspace.align(min_effective_share=0.9, **settings).notes)
+
+
+def test_one_name_and_numbers_as_labels_are_taken(tmp_path: Path) -> None:
+    texts = corpus().with_columns(pl.col("label").replace_strict({"praise": 1}, default=2, return_dtype=pl.Int64))
+    workspace = make(tmp_path / "w", texts.head(100), texts.tail(100))
+    workspace.align(strength=0.1, features=64, match="channel", bandwidths=2.0, label_shares={1: 0.5, 2: 0.5})
+    shares = workspace.sql("select label, sum(weight) from synthetic_weighted group by label order by label").fetchall()
+    assert shares == [("1", pytest.approx(0.5)), ("2", pytest.approx(0.5))]
