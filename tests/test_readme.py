@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import duckdb
 import pytest
+
+from tests.cli.inside import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"(<!-- not run:[^>]*-->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -63,10 +66,14 @@ def test_sql_blocks_run_on_the_published_catalog(folder: Path) -> None:
     assert sum(row[1] for row in results[7]) == 200
 
 
-def test_shell_blocks_run(folder: Path) -> None:
+def test_shell_blocks_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
     for block in blocks("sh"):
         for line in filter(None, block.splitlines()):
-            run(["bash", "-c", line], folder)
+            program, *arguments = shlex.split(line)
+            assert program == "synalign"
+            done = cli(*arguments)
+            assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
     assert (folder / "weighted.csv").is_file()
 
 

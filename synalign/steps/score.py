@@ -50,8 +50,8 @@ from synalign.store.schemas import REAL, SYNTHETIC, TABLES
 
 def score(context: Context, *, weight_set: str | None = None, into: str | None = None) -> Outcome:
     """Weight all synthetic records by the dual vectors of a weight set, without refitting, as a new set, which becomes
-    the current one. Records that were there at the fit keep the ratios of their weights, unless a cap or a budget of
-    duplicates, which are kept among all records, says otherwise.
+    the current one. The shares of the strata stay those of the fit, and within a stratum records that were there
+    keep the ratios of their weights, unless a cap or a budget of duplicates, kept among all records, says otherwise.
 
     The notes say when a refit is due: when the weighted mean feature moved, or the real one, by more than the floor,
     the distance that real records have from each other.

@@ -3,36 +3,18 @@ this process. That commands work in processes of their own is shown in test_comm
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import subprocess
-import sys
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import synalign as sa
-from synalign.cli import main
+from tests.cli.inside import cli
 from tests.steps.workspaces import corpus, make, one
 
 ALIGN = ("--strength", "0.01", "--features", "64", "--no-quality", "--label-shares", "real")
-
-
-def cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    output, errors, before = io.StringIO(), io.StringIO(), sys.argv
-    sys.argv = ["synalign", *map(str, arguments)]
-    try:
-        with redirect_stdout(output), redirect_stderr(errors):
-            main()
-        status = 0
-    except SystemExit as end:
-        status = int(end.code or 0)
-    finally:
-        sys.argv = before
-    return subprocess.CompletedProcess(arguments, status, output.getvalue(), errors.getvalue())
 
 
 def good(*arguments: str | Path) -> str:
