@@ -3,7 +3,7 @@
 -- strength: eps of the dual in this stratum; infinite where nothing pulls and the base weights stand alone
 -- quality: whether the label quality is in the weights; label_shares: real, kept (those that follow) or given
 -- scored_from: the run whose dual vectors scored these weights; null where they were fitted here
--- drift: squared distance between the weighted mean feature with and without the records that came after the fit
+-- drift: squared distance of the weighted mean feature to that at the fit: what came in or was excluded since moved it
 -- mmd2_*: squared maximum mean discrepancy to the real records, in the random features of this run
 -- mmd2_heldout_*: fitted to one half of the real records, measured on the other; mmd2_floor: half against half
 -- mmd2_test_*: measured on the test split, which nothing was fitted on
