@@ -53,7 +53,8 @@ def require_device(device: str) -> None:
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise NumericsError(f"device {device!r} cannot be used: {str(error).splitlines()[0]} Use 'cpu'.") from error
+        said = str(error).splitlines()[0].rstrip(".")
+        raise NumericsError(f"device {device!r} cannot be used: {said}. Use 'cpu'.") from error
 
 
 class FeatureBlocks:
