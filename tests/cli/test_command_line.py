@@ -1,4 +1,5 @@
-"""The command line in new processes: every verb, its JSON, its exit codes, and what goes to which stream."""
+"""The command line, in new processes but where it says so: every verb, its JSON, its exit codes, and what goes to which
+stream."""
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli import inside
 from tests.conftest import CORPUS, ROOT
 from tests.llm.server import Answer, Server, chat
 
@@ -65,6 +67,13 @@ def good(*arguments: str | Path, **more: str) -> str:
 
 def data(*arguments: str | Path) -> Any:
     return json.loads(good(*arguments, "--json"))
+
+
+def data_inside(*arguments: str | Path) -> Any:
+    """As `data`, in this process."""
+    done = inside.cli(*arguments, "--json")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    return json.loads(done.stdout)
 
 
 def bad(status: int, *arguments: str | Path, **more: str) -> str:
@@ -124,34 +133,34 @@ def test_a_run_again_says_that_there_is_nothing_to_do(done: Path) -> None:
 
 
 def test_step_by_step_comes_to_the_same_as_run(done: Path, tmp_path: Path) -> None:
-    """Each verb takes the workspace first and gives one JSON document."""
+    """Each verb takes the workspace first and gives one JSON document. What `run` did was done by another process."""
     there, ws = done / "ws", tmp_path / "ws"
-    made = cli("init", ws, "--description", "a message to a shop", "--label", "refund=wants money back 💸")
+    made = inside.cli("init", ws, "--description", "a message to a shop", "--label", "refund=wants money back 💸")
     assert made.returncode == 0
     assert "Next: synalign ingest" in made.stderr
     config = (there / "synalign.toml").read_text(encoding="utf-8")
     (ws / "synalign.toml").write_text(config, encoding="utf-8")
     results = {
-        "ingest": data("ingest", ws, done / "real.csv", "--label", "label", "--test-share", "0.2"),
-        "embed": data("embed", ws),
-        "cluster": data("cluster", ws),
-        "select": data("select", ws),
-        "reason": data("reason", ws),
-        "generate": data("generate", ws),
-        "align": data("align", ws),
+        "ingest": data_inside("ingest", ws, done / "real.csv", "--label", "label", "--test-share", "0.2"),
+        "embed": data_inside("embed", ws),
+        "cluster": data_inside("cluster", ws),
+        "select": data_inside("select", ws),
+        "reason": data_inside("reason", ws),
+        "generate": data_inside("generate", ws),
+        "align": data_inside("align", ws),
     }
     assert {verb: result["step"] for verb, result in results.items()} == {verb: verb for verb in results}
     assert not any(result["reused"] for result in results.values())
     weights = "select id, weight from synthetic_weighted order by id"
-    weighted = data("sql", ws, weights)
-    assert weighted == data("sql", there, weights)
+    weighted = data_inside("sql", ws, weights)
+    assert weighted == data_inside("sql", there, weights)
     name = weighted[0]["id"]
-    assert data("exclude", ws, f"id = '{name}'", "--reason", "too good")["counts"] == {"excluded": 1}
-    assert data("status", ws)["stale"] != []
-    assert data("include", ws, f"id = '{name}'")["counts"] == {"taken back": 1}
-    assert set(data("gc", ws)) == {"rows", "bytes", "tables", "replies"}
+    assert data_inside("exclude", ws, f"id = '{name}'", "--reason", "too good")["counts"] == {"excluded": 1}
+    assert data_inside("status", ws)["stale"] != []
+    assert data_inside("include", ws, f"id = '{name}'")["counts"] == {"taken back": 1}
+    assert set(data_inside("gc", ws)) == {"rows", "bytes", "tables", "replies"}
     query = "select (select count(*) from calls) as calls, (select count(*) from synthetic_weighted) as weighted"
-    assert data("sql", ws, query) == [{"calls": 16, "weighted": len(weighted)}]
+    assert data_inside("sql", ws, query) == [{"calls": 16, "weighted": len(weighted)}]
 
 
 def test_questions_are_answered_in_json_csv_and_for_people(done: Path, tmp_path: Path) -> None:
