@@ -35,11 +35,6 @@ print("workers", *each(number, range(9)))
 names = each(lambda _: (time.sleep(0.02), threading.current_thread().name)[1], range(9))
 print("distinct", len(set(names)), threading.current_thread().name in names)
 print("main", number())
-later = []
-thread = threading.Thread(target=lambda: later.append(number()))
-thread.start(), thread.join()
-print("later", *later)
-
 def child_of(fork):
     child = fork()
     if child == 0:
@@ -54,8 +49,15 @@ def child_of(fork):
     os.waitpid(child, 0)
     return "hung"
 
+# Before any thread has ended: an ending one may hold a lock of MKL's memory after join() has returned, and a child that
+# is forked then has that lock for ever, whoever multiplies matrices in it.
 print("child", child_of(os.fork))
 print("again", *each(number, range(2)))
+
+later = []
+thread = threading.Thread(target=lambda: later.append(number()))
+thread.start(), thread.join()
+print("later", *later)
 """
 
 
