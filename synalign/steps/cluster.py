@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from synalign.config import override
-from synalign.numerics.clustering import assign, choose_k, fit_clusters
+from synalign.config import Cluster, override
+from synalign.errors import UsageError
+from synalign.ids import child_seed
+from synalign.numerics.clustering import (
+    assign,
+    assign_within,
+    choose_k,
+    fit_clusters,
+    fit_clusters_within,
+    purity,
+    silhouette,
+)
 from synalign.steps import embed as embedding
 from synalign.steps.context import Context, Outcome, finish, reuse
 from synalign.steps.embed import Embedder
@@ -18,21 +29,39 @@ from synalign.store.journal import Clock, Plan, Run
 from synalign.store.lake import quote
 from synalign.store.schemas import ORIGINS, REAL, TABLES
 
+#: Codes of records that have no label, and of those whose label no cluster was made within.
+_UNLABELLED, _UNKNOWN = -1, -2
 
-def cluster(context: Context, *, k: int | None = None, embedder: str | None = None, refit: bool = False) -> Outcome:
+
+def cluster(
+    context: Context,
+    *,
+    k: int | None = None,
+    by_label: bool | None = None,
+    embedder: str | None = None,
+    refit: bool = False,
+) -> Outcome:
     """Cluster the real training records, and assign to the clusters what is not assigned yet.
 
     Clusters that were made with the same settings are kept when records come in, so that the selections on them, and
-    what was paid for, stay; `refit` makes new ones of all records.
+    what was paid for, stay; `refit` makes new ones of all records. With `by_label` the records of each label are
+    clustered by themselves, those without a label too, and records are only assigned to clusters of their label.
 
     Raises:
         NotReadyError: without real training records.
-        NumericsError: if k is larger than the number of records.
+        UsageError: with `by_label`, if no real training record has a label.
+        NumericsError: if k is larger than the number of records, or smaller than that of labels with `by_label`.
     """
-    settings = override(context.config.cluster, {"k": k})
+    settings = override(context.config.cluster, {"k": k, "by_label": by_label})
     real = require_real(context)
+    if settings.by_label and real["label"].null_count() == real.height:
+        raise UsageError(
+            f"by_label clusters each label by itself, and none of the {real.height} real training records has one. "
+            "Ingest them with labels, ws.ingest(..., label='COLUMN') ('synalign ingest DIR FILE --label COLUMN'), or "
+            "cluster without: by_label=False (--no-by-label). Nothing was clustered."
+        )
     wanted = embedding.current(context) if embedder is None else embedding.named(context, embedder)
-    run = None if refit else _find(context, settings.k, wanted, exact=embedder is not None)
+    run = None if refit else _find(context, settings, wanted, exact=embedder is not None)
     if run is not None:
         assigned = assign_new(context, run)
         outcome = reuse(context, run)
@@ -43,6 +72,9 @@ def cluster(context: Context, *, k: int | None = None, embedder: str | None = No
     chosen = embedding.resolve(context, embedder)
     clock = Clock()
     parameters = {"k": settings.k, "embedder": chosen.name, "kind": chosen.kind}
+    if settings.by_label:
+        # Only then, so that runs that were made before there was a choice keep their names.
+        parameters["by_label"] = True
     sources = [source.run_id for source in record_runs(context, REAL)]
     plan = Plan("cluster", parameters, [chosen.run_id, *sources], context.config.seed)
     done = context.journal.get(plan.run_id)
@@ -51,24 +83,11 @@ def cluster(context: Context, *, k: int | None = None, embedder: str | None = No
         return reuse(context, done)
     context.journal.sweep(("clusters",))
     context.progress("clustering", 0, 1)
-    matrix = vectors(context, chosen.name, REAL, real["id"])
-    weights = real["multiplicity"].to_numpy()
-    found = fit_clusters(matrix, settings.k or choose_k(real.height), context.config.seed, weights)
-    mixes = _label_mixes(real, found.labels)
-    rows = [
-        {
-            "run_id": plan.run_id,
-            "cluster_id": number,
-            "size": float(found.sizes[number]),
-            "label_mix": mixes.get(number, []),
-            "radius": float(found.radius[number]),
-            "centroid": found.centroids[number].tolist(),
-        }
-        for number in range(len(found.centroids))
-    ]
+    rows, figures = _clustered(context, real, chosen, settings)
+    rows = [{"run_id": plan.run_id} | row for row in rows]
     context.lake.insert("clusters", pa.Table.from_pylist(rows, schema=TABLES["clusters"].schema))
     context.progress("clustering", 1, 1)
-    counts = {"clusters": len(rows), "records": real.height, "embedder": chosen.name}
+    counts = {"clusters": len(rows), "records": real.height, "embedder": chosen.name} | figures
     notes = (
         (f"{settings.k} clusters asked for, {len(rows)} are not empty",) if settings.k not in (None, len(rows)) else ()
     )
@@ -77,6 +96,42 @@ def cluster(context: Context, *, k: int | None = None, embedder: str | None = No
     assert done is not None
     assign_new(context, done)
     return outcome
+
+
+def _clustered(
+    context: Context, real: pl.DataFrame, chosen: Embedder, settings: Cluster
+) -> tuple[list[dict[str, Any]], dict[str, float | None]]:
+    """Return the rows of `clusters` but for their run, and what is known of all of them."""
+    matrix = vectors(context, chosen.name, REAL, real["id"])
+    weights = real["multiplicity"].to_numpy()
+    names = real["label"].drop_nulls().unique().sort().to_list()
+    codes = _codes(real["label"], names)
+    seed = context.config.seed
+    owners: list[str | None]
+    if settings.by_label:
+        k = settings.k or max(choose_k(real.height), real["label"].n_unique())
+        found, groups = fit_clusters_within(matrix, codes, k, seed, weights)
+        owners = [None if code == _UNLABELLED else names[code] for code in groups.tolist()]
+    else:
+        found = fit_clusters(matrix, settings.k or choose_k(real.height), seed, weights)
+        owners = [None] * len(found.centroids)
+    mixes = _label_mixes(real, found.labels)
+    pure, purity_of_all = purity(found.labels, codes, weights)
+    silhouette_of_all, apart = silhouette(matrix, found.labels, child_seed(seed, "silhouette"))
+    rows = [
+        {
+            "cluster_id": number,
+            "size": float(found.sizes[number]),
+            "label_mix": mixes.get(number, []),
+            "radius": float(found.radius[number]),
+            "centroid": found.centroids[number].tolist(),
+            "label": owners[number],
+            "purity": _known(pure[number]),
+            "silhouette": _known(apart[number]),
+        }
+        for number in range(len(found.centroids))
+    ]
+    return rows, {"purity": _known(purity_of_all), "silhouette": _known(silhouette_of_all)}
 
 
 def embedder_of(context: Context, run: Run) -> Embedder:
@@ -89,6 +144,15 @@ def centroids(context: Context, run: Run) -> np.ndarray:
     table = context.lake.read("clusters", ["cluster_id", "centroid"], f"run_id = {quote(run.run_id)}")
     rows = sorted(table.to_pylist(), key=lambda row: row["cluster_id"])
     return np.asarray([row["centroid"] for row in rows], dtype=np.float32)
+
+
+def _owners(context: Context, run: Run) -> list[str | None] | None:
+    """Return the label of each cluster in the order of cluster ids; None if they were not made within labels."""
+    if not run.parameters.get("by_label"):
+        return None
+    table = context.lake.read("clusters", ["cluster_id", "label"], f"run_id = {quote(run.run_id)}")
+    rows = sorted(table.to_pylist(), key=lambda row: row["cluster_id"])
+    return [row["label"] for row in rows]
 
 
 def members(context: Context, run: Run, origin: str) -> pl.DataFrame:
@@ -114,17 +178,30 @@ def assign_new(context: Context, run: Run) -> int:
     chosen = embedder_of(context, run)
     embedding.apply(context, chosen)
     context.journal.sweep(("cluster_members",))
-    centres = centroids(context, run)
-    return sum(_assign_source(context, run, chosen, centres, *item) for item in work)
+    centres, owners = centroids(context, run), _owners(context, run)
+    return sum(_assign_source(context, run, chosen, centres, owners, *item) for item in work)
 
 
 def _assign_source(
-    context: Context, run: Run, chosen: Embedder, centres: np.ndarray, origin: str, source: Run, plan: Plan
+    context: Context,
+    run: Run,
+    chosen: Embedder,
+    centres: np.ndarray,
+    owners: list[str | None] | None,
+    origin: str,
+    source: Run,
+    plan: Plan,
 ) -> int:
     clock = Clock()
     frame = records(context, origin, runs=[source], with_excluded=True)
     if frame.height:
-        numbers, distances = assign(vectors(context, chosen.name, origin, frame["id"]), centres)
+        matrix = vectors(context, chosen.name, origin, frame["id"])
+        if owners is None:
+            numbers, distances = assign(matrix, centres)
+        else:
+            names = sorted({name for name in owners if name is not None})
+            groups = [_codes(labels, names) for labels in (frame["label"], pl.Series(owners, dtype=pl.String))]
+            numbers, distances = assign_within(matrix, groups[0], centres, groups[1])
         rows: dict[str, Any] = {
             "run_id": [plan.run_id] * frame.height,
             "origin": [origin] * frame.height,
@@ -138,7 +215,7 @@ def _assign_source(
     return frame.height
 
 
-def _find(context: Context, k: int | None, embedder: Embedder | None, exact: bool) -> Run | None:
+def _find(context: Context, settings: Cluster, embedder: Embedder | None, exact: bool) -> Run | None:
     """Return the newest clusters made with these settings, whatever records have come in since.
 
     Without `exact`, any version of the encoder will do: it is fitted anew when synthetic text comes in, and the
@@ -147,12 +224,26 @@ def _find(context: Context, k: int | None, embedder: Embedder | None, exact: boo
     runs = [
         run
         for run in context.journal.runs("cluster")
-        if run.parameters["k"] == k
+        if run.parameters["k"] == settings.k
+        and run.parameters.get("by_label", False) == settings.by_label
         and run.seed == context.config.seed
         and embedder is not None
         and (run.parameters["embedder"] == embedder.name if exact else run.parameters["kind"] == embedder.kind)
     ]
     return runs[-1] if runs else None
+
+
+def _codes(labels: pl.Series, names: list[str]) -> np.ndarray:
+    """Return the place of each label among `names`, int64 [n]."""
+    places = {name: place for place, name in enumerate(names)}
+    return np.array(
+        [_UNLABELLED if label is None else places.get(label, _UNKNOWN) for label in labels.to_list()], dtype=np.int64
+    )
+
+
+def _known(value: float) -> float | None:
+    """Return a figure, or None where there was too little to tell it by."""
+    return None if math.isnan(value) else float(value)
 
 
 def _label_mixes(real: pl.DataFrame, numbers: np.ndarray) -> dict[int, list[dict[str, Any]]]:
