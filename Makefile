@@ -38,6 +38,8 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/end_to_end.py
 	$(BIN)/python benchmarks/alignment.py
 	$(BIN)/python benchmarks/strength.py
+	$(BIN)/python benchmarks/selection.py
+	$(BIN)/python benchmarks/exploration.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache

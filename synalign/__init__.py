@@ -19,6 +19,7 @@ from synalign.version import __version__
 if TYPE_CHECKING:
     from synalign.config import Config, RunConfig
     from synalign.errors import SynAlignError
+    from synalign.numerics.uncertainty import UncertaintyTracker
     from synalign.steps.context import Outcome
     from synalign.steps.training import TrainingData
     from synalign.workspace import Workspace, open, run
@@ -30,12 +31,24 @@ _HOME = {
     "RunConfig": "synalign.config",
     "SynAlignError": "synalign.errors",
     "TrainingData": "synalign.steps.training",
+    "UncertaintyTracker": "synalign.numerics.uncertainty",
     "Workspace": "synalign.workspace",
     "open": "synalign.workspace",
     "run": "synalign.workspace",
 }
 
-__all__ = ["Config", "Outcome", "RunConfig", "SynAlignError", "TrainingData", "Workspace", "__version__", "open", "run"]
+__all__ = [
+    "Config",
+    "Outcome",
+    "RunConfig",
+    "SynAlignError",
+    "TrainingData",
+    "UncertaintyTracker",
+    "Workspace",
+    "__version__",
+    "open",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -153,42 +153,67 @@ def cluster(
     k: Annotated[
         int | None, typer.Option("-k", "--k", help="Clusters; default: the square root of the records.")
     ] = None,
+    by_label: Annotated[
+        bool | None, typer.Option("--by-label/--no-by-label", help="Cluster each label by itself.")
+    ] = None,
     embedder: Embedder = None,
     refit: Annotated[bool, typer.Option("--refit", help="Cluster anew, with all records there are.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Cluster the real training records, and assign all others."""
-    _step(path, as_json, lambda ws: ws.cluster(k=k, embedder=embedder, refit=refit))
+    _step(path, as_json, lambda ws: ws.cluster(k=k, by_label=by_label, embedder=embedder, refit=refit))
 
 
 @app.command()
 def select(
     path: Where,
     budget: Annotated[int | None, typer.Option(help="Selections to make.")] = None,
+    unit: Annotated[str | None, typer.Option(help="What is picked: cluster or record.")] = None,
     demonstrations: Annotated[int | None, typer.Option(help="Records shown for one selection.")] = None,
-    kernel: Annotated[str | None, typer.Option(help="rbf, matern12, matern32 or matern52.")] = None,
-    length_scale: Annotated[str | None, typer.Option(help="A number, or median.")] = None,
+    show: Annotated[str | None, typer.Option(help="Which records around a pick: spread, nearest or random.")] = None,
+    kernel: Annotated[
+        str | None, typer.Option(help="rbf, matern12, matern32, matern52, or such with + and *: 'rbf + matern32'.")
+    ] = None,
+    length_scale: Annotated[str | None, typer.Option(help="A number, median, or learned.")] = None,
+    ard: Annotated[bool | None, typer.Option("--ard/--no-ard", help="Learn a length scale for each dimension.")] = None,
     noise: Annotated[float | None, typer.Option(help="Noise variance of the Gaussian process.")] = None,
+    beta: Annotated[float | None, typer.Option(help="Score = variance * mass^beta; 0 does not look at mass.")] = None,
+    label_shares: Annotated[str | None, typer.Option(help="proportional, average, or label=share,label=share.")] = None,
+    min_per_label: Annotated[int | None, typer.Option(help="Selections of each label at least.")] = None,
+    min_variance: Annotated[float | None, typer.Option(help="Stop before a pick of smaller variance.")] = None,
+    min_gain: Annotated[
+        float | None, typer.Option(help="Stop before a pick whose score is below this share of the first.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Picks taken by the same variances.")] = None,
+    guide: Annotated[str | None, typer.Option(help="none, or witness: go where alignment finds text missing.")] = None,
+    round: Annotated[str | None, typer.Option(help="A number from 1, or next; default: the current one.")] = None,
     embedder: Embedder = None,
+    refit: Annotated[bool, typer.Option("--refit", help="Select anew, with all records there are.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Pick the demonstrations to show, by uncertainty."""
-    scale: float | str | None = length_scale
-    if length_scale not in (None, "median"):
-        try:
-            scale = float(str(length_scale))
-        except ValueError as error:
-            raise UsageError(f"--length-scale takes a number or median; given: {length_scale!r}.") from error
     _step(
         path,
         as_json,
         lambda ws: ws.select(
             budget=budget,
+            unit=unit,
             demonstrations=demonstrations,
+            show=show,
             kernel=kernel,
-            length_scale=scale,
+            length_scale=_number(length_scale),
+            ard=ard,
             noise=noise,
+            beta=beta,
+            label_shares=_shares(label_shares, "proportional, average"),
+            min_per_label=min_per_label,
+            min_variance=min_variance,
+            min_gain=min_gain,
+            batch=batch,
+            guide=guide,
+            round=_number(round),
             embedder=embedder,
+            refit=refit,
         ),
     )
 
@@ -253,7 +278,7 @@ def align(
             by_label=by_label,
             match=match or None,
             quality=quality,
-            label_shares=_shares(label_shares),
+            label_shares=_shares(label_shares, "auto, real, kept"),
             max_weight_ratio=max_weight_ratio,
             min_effective_share=min_effective_share,
             duplicates=duplicates,
@@ -339,7 +364,7 @@ def _number(given: str | None) -> Any:
     return given
 
 
-def _shares(given: str | None) -> str | dict[str, float] | None:
+def _shares(given: str | None, words: str) -> str | dict[str, float] | None:
     """Return --label-shares: a word, or a share for each label."""
     if given is None or "=" not in given:
         return given
@@ -349,9 +374,7 @@ def _shares(given: str | None) -> str | dict[str, float] | None:
         try:
             shares[label.strip()] = float(share)
         except ValueError as error:
-            raise UsageError(
-                f"--label-shares takes auto, real, kept, or label=share,label=share; given: {given!r}."
-            ) from error
+            raise UsageError(f"--label-shares takes {words}, or label=share,label=share; given: {given!r}.") from error
     return shares
 
 

@@ -6,7 +6,6 @@ Each section belongs to one step. A call of the API may override single values o
 from __future__ import annotations
 
 import difflib
-import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -69,23 +68,51 @@ class Cluster(Section):
     """How real records are grouped before selection."""
 
     k: int | None = Field(None, ge=1, description="Number of clusters; unset: the square root of the record count.")
+    by_label: bool = Field(False, description="Cluster each label by itself; k counts the clusters of all of them.")
 
 
 class Select(Section):
     """Which clusters, and which records of them, the language model is shown."""
 
-    budget: int | None = Field(None, ge=1, description="Selections to make; unset: 32, or all clusters if fewer.")
+    budget: int | None = Field(
+        None, ge=1, description="Selections to make in one round; unset: 32, or all units if fewer."
+    )
+    unit: Literal["cluster", "record"] = Field("cluster", description="What is picked.")
     demonstrations: int = Field(4, ge=1, le=50, description="Records shown for one selection.")
-    kernel: Literal["rbf", "matern12", "matern32", "matern52"] = "rbf"
-    length_scale: float | Literal["median"] = Field("median", description="A number, or the median distance.")
-    noise: float = Field(1e-2, gt=0, description="Observation noise variance of the Gaussian process (prior: 1).")
-
-    @field_validator("length_scale")
-    @classmethod
-    def _positive(cls, value: float | str) -> float | str:
-        if isinstance(value, float) and not (math.isfinite(value) and value > 0):
-            raise ValueError(f"must be 'median' or a number above 0, not {value!r}")
-        return value
+    show: Literal["spread", "nearest", "random"] = Field(
+        "spread",
+        description="Which records around a pick are shown: far from each other, nearest to it, or drawn by the seed.",
+    )
+    kernel: str = Field(
+        "rbf",
+        min_length=1,
+        description="rbf, matern12, matern32, matern52, or sums and products of these: 'rbf + matern32*matern12'.",
+    )
+    length_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["median", "learned"] = Field(
+        "median",
+        description="A number; 'median': the median distance; 'learned': by marginal likelihood of the labels.",
+    )
+    ard: bool = Field(False, description="Learn a length scale for each dimension; with length_scale = 'learned'.")
+    noise: float = Field(
+        1e-2, gt=0, allow_inf_nan=False, description="Observation noise variance of the Gaussian process (prior: 1)."
+    )
+    beta: float = Field(
+        1.0, ge=0, le=10, description="Score = variance * mass^beta; 0, as in the paper, does not look at mass."
+    )
+    label_shares: Literal["proportional", "average"] | dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = (
+        Field("proportional", description="Shares of the labels: the real ones, equal ones, or given ones.")
+    )
+    min_per_label: int = Field(1, ge=0, description="Selections that each label gets at least.")
+    min_variance: float | None = Field(
+        None, gt=0, le=1, description="Stop before a pick whose variance is below this (prior: 1)."
+    )
+    min_gain: float | None = Field(
+        None, gt=0, lt=1, description="Stop before a pick whose score is below this share of the round's first."
+    )
+    batch: int = Field(1, ge=1, description="Picks taken by the same variances; 1 takes each by what is left.")
+    guide: Literal["none", "witness"] = Field(
+        "none", description="'witness': the score is times how far alignment finds the place under-covered."
+    )
 
 
 class Llm(Section):
@@ -172,6 +199,9 @@ class Config(Section):
     """All settings of a workspace, as `synalign.toml` holds them."""
 
     seed: int = Field(0, ge=0, lt=2**63)
+    rounds: int = Field(
+        1, ge=1, le=1000, description="Rounds of select, reason, generate and align that 'run' does, at most."
+    )
     task: Task = Task()
     embed: Embed = Embed()
     cluster: Cluster = Cluster()

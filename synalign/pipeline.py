@@ -2,13 +2,15 @@
 
     ingest -> embed -> cluster -> select -> reason -> generate -> align
 
+The last four can be done in rounds, each of which goes where those before have not been: `synalign.steps.rounds`.
+
 Each reads tables that the ones before it wrote, and writes its own; none keeps anything in memory for the next. A step
 whose run exists does nothing, so that a pipeline that was stopped anywhere goes on there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from synalign.errors import ConfigError
 from synalign.steps.align import align
@@ -17,6 +19,7 @@ from synalign.steps.context import Context, Outcome
 from synalign.steps.embed import embed
 from synalign.steps.generate import generate
 from synalign.steps.reason import reason
+from synalign.steps.rounds import rounds as do_rounds
 from synalign.steps.select import select
 
 #: The step that takes files; it differs from the others in that it needs more than the workspace.
@@ -33,14 +36,37 @@ STEPS: dict[str, Callable[[Context], Outcome]] = {
 }
 
 
-def chosen(names: tuple[str, ...] | None) -> list[str]:
+#: Those that a round is made of.
+ROUND = ("select", "reason", "generate", "align")
+
+
+def run(context: Context, names: list[str], rounds: int) -> Iterator[Outcome]:
+    """Do the named steps but ingest, in order, and yield their outcomes; the last four in rounds if there are several.
+
+    Raises:
+        SynAlignError: if a step fails. What the steps before it wrote stays, and the next call goes on there.
+    """
+    for name in names:
+        if name in STEPS and (rounds == 1 or name not in ROUND):
+            yield STEPS[name](context)
+    if rounds > 1:
+        yield from do_rounds(context, rounds)
+
+
+def chosen(names: tuple[str, ...] | None, rounds: int = 1) -> list[str]:
     """Return the steps to run, in order: those named, or all.
 
     Raises:
-        ConfigError: for a name that is no step.
+        ConfigError: for a name that is no step, or several rounds without all steps of a round.
     """
     known = [INGEST, *STEPS]
     unknown = [name for name in names or () if name not in known]
     if unknown:
         raise ConfigError(f"There is no step {unknown[0]!r}; steps are {', '.join(known)}.")
+    missing = [name for name in ROUND if names is not None and name not in names]
+    if rounds > 1 and missing:
+        raise ConfigError(
+            f"rounds = {rounds} needs the steps {', '.join(ROUND)}; 'steps' leaves out {', '.join(missing)}. Name them "
+            "all, or set rounds = 1."
+        )
     return [name for name in known if names is None or name in names]

@@ -17,6 +17,7 @@ from synalign.errors import StoreError, SynAlignError, UsageError, WorkspaceBusy
 if TYPE_CHECKING:
     import polars as pl
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
+    from gpytorch.kernels import Kernel
 
     from synalign.steps.check import Check
     from synalign.steps.context import Context, Outcome, Progress
@@ -168,35 +169,67 @@ class Workspace:
         with self._writing():
             return embed(self._context(), model=model, dimensions=dimensions, base_url=base_url, refit=refit)
 
-    def cluster(self, *, k: int | None = None, embedder: str | None = None, refit: bool = False) -> Outcome:
+    def cluster(
+        self,
+        *,
+        k: int | None = None,
+        by_label: bool | None = None,
+        embedder: str | None = None,
+        refit: bool = False,
+    ) -> Outcome:
         """Cluster the real training records. See `synalign.steps.cluster.cluster`."""
         from synalign.steps.cluster import cluster
 
         with self._writing():
-            return cluster(self._context(), k=k, embedder=embedder, refit=refit)
+            return cluster(self._context(), k=k, by_label=by_label, embedder=embedder, refit=refit)
 
     def select(
         self,
         *,
         budget: int | None = None,
+        unit: str | None = None,
         demonstrations: int | None = None,
-        kernel: str | None = None,
+        show: str | None = None,
+        kernel: str | Kernel | None = None,
         length_scale: float | str | None = None,
+        ard: bool | None = None,
         noise: float | None = None,
+        beta: float | None = None,
+        label_shares: str | dict[str, float] | None = None,
+        min_per_label: int | None = None,
+        min_variance: float | None = None,
+        min_gain: float | None = None,
+        batch: int | None = None,
+        guide: str | None = None,
+        round: int | str | None = None,
         embedder: str | None = None,
+        refit: bool = False,
     ) -> Outcome:
-        """Select clusters and demonstrations where the Gaussian process is uncertain. See `synalign.steps.select`."""
+        """Select where the Gaussian process is uncertain, and demonstrations there. See `synalign.steps.select`, and
+        `synalign.config.Select` for what each setting means. `kernel` may be any gpytorch kernel."""
         from synalign.steps.select import select
 
         with self._writing():
             return select(
                 self._context(),
                 budget=budget,
+                unit=unit,
                 demonstrations=demonstrations,
+                show=show,
                 kernel=kernel,
                 length_scale=length_scale,
+                ard=ard,
                 noise=noise,
+                beta=beta,
+                label_shares=label_shares,
+                min_per_label=min_per_label,
+                min_variance=min_variance,
+                min_gain=min_gain,
+                batch=batch,
+                guide=guide,
+                round=round,
                 embedder=embedder,
+                refit=refit,
             )
 
     def reason(self, *, model: str | None = None, base_url: str | None = None) -> Outcome:
@@ -295,7 +328,7 @@ class Workspace:
         """Do the steps of a run configuration in order; relative source paths start from `base`."""
         from synalign import pipeline
 
-        steps = pipeline.chosen(plan.steps)
+        steps = pipeline.chosen(plan.steps, plan.rounds)
         outcomes: list[Outcome] = []
 
         def note(outcome: Outcome) -> None:
@@ -309,9 +342,8 @@ class Workspace:
                 for source in plan.sources:
                     given = source.model_dump(exclude={"path"})
                     note(self.ingest(base / source.path.expanduser(), **given))
-            for name in steps:
-                if name != pipeline.INGEST:
-                    note(pipeline.STEPS[name](self._context()))
+            for outcome in pipeline.run(self._context(), steps, plan.rounds):
+                note(outcome)
         return outcomes
 
     def exclude(self, where: str, *, reason: str = "") -> Outcome:

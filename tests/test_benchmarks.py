@@ -1,4 +1,4 @@
-"""The alignment benchmark runs, and its rows are of the form that `--json` promises."""
+"""The benchmarks run, and their rows are of the form that `--json` promises."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPT = ROOT / "benchmarks" / "alignment.py"
 DATA = ROOT.parent / "shared" / "data" / "sst2"
 
 ON_TEXTS = {"optimum", "uniform", "synalign", "synalign-0.1%", "adam-0.1", "adam-0.3", "adam-1"}
@@ -25,13 +24,21 @@ EXPECTED = {
     "1m": {"synalign", "features-once"},
 }
 
+SAME_PICKS = {"synalign", "eager"}
+SELECTION = {
+    "2k-50": SAME_PICKS | {"sklearn-refit", "gpytorch", "pivoted-cholesky", "kmeans++", "farthest", "random"},
+    "8k-50": SAME_PICKS | {"kmeans++", "farthest", "random"},
+}
 
-def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, cwd=ROOT)
+
+def _run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    script = ROOT / "benchmarks" / f"{name}.py"
+    return subprocess.run([sys.executable, str(script), *arguments], capture_output=True, text=True, cwd=ROOT)
 
 
-def test_absent_data_is_named(tmp_path: Path) -> None:
-    done = _run("--quick", "--data", str(tmp_path))
+@pytest.mark.parametrize("name", ["alignment", "selection"])
+def test_absent_data_is_named(name: str, tmp_path: Path) -> None:
+    done = _run(name, "--quick", "--data", str(tmp_path))
     assert done.returncode == 1
     assert str(tmp_path / "real_train.jsonl") in done.stderr
     assert "--data" in done.stderr
@@ -41,7 +48,7 @@ def test_absent_data_is_named(tmp_path: Path) -> None:
 def test_alignment_quick(tmp_path: Path) -> None:
     if not (DATA / "real_train.jsonl").exists():
         pytest.skip(f"the shared data is absent: {DATA}")
-    done = _run("--quick", "--json", str(tmp_path / "rows.json"))
+    done = _run("alignment", "--quick", "--json", str(tmp_path / "rows.json"))
     assert done.returncode == 0, done.stderr
     rows: list[dict[str, Any]] = json.loads((tmp_path / "rows.json").read_text())
     found: dict[str, dict[str, dict[str, Any]]] = {}
@@ -63,3 +70,31 @@ def test_alignment_quick(tmp_path: Path) -> None:
         elif row["method"] not in {"optimum", "uniform"} and not row["method"].startswith("adam"):
             assert row["seconds"] > 0
             assert row["peak_mb"] > 0
+
+
+@pytest.mark.long
+def test_selection_quick(tmp_path: Path) -> None:
+    if not (DATA / "real_train.jsonl").exists():
+        pytest.skip(f"the shared data is absent: {DATA}")
+    done = _run("selection", "--quick", "--json", str(tmp_path / "rows.json"))
+    assert done.returncode == 0, done.stderr
+    assert "8k-50    sklearn-refit    left out: " in done.stdout
+    assert "8k-50    pivoted-cholesky left out: " in done.stdout
+    rows: list[dict[str, Any]] = json.loads((tmp_path / "rows.json").read_text())
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["case"], {})[row["method"]] = row
+    assert {case: set(methods) for case, methods in found.items()} == SELECTION
+    for methods in found.values():
+        for name, row in methods.items():
+            assert row["seconds"] > 0, name
+            assert row["peak_mb"] > row["candidates_mb"] > 0, name
+            assert 0 < row["mean_variance"] < row["max_variance"] <= 1, name
+            assert row["labels_covered"] == 2, name
+            assert row["speedup"] == pytest.approx(row["seconds"] / methods["synalign"]["seconds"]), name
+        assert all(methods[name]["identical_picks"] for name in SAME_PICKS)
+        assert not methods["random"]["identical_picks"]
+        # Greedy by the variance leaves less of the largest variance than chance.
+        assert methods["synalign"]["max_variance"] < methods["random"]["max_variance"]
+    for name in ("sklearn-refit", "gpytorch"):
+        assert found["2k-50"][name]["identical_picks"]

@@ -25,7 +25,7 @@ ALLOWED = {
     "workspace": {"errors", "config", "pipeline", "steps", "store", "workspace"},
     "terminal": {"errors", "steps"},
     "cli": {"errors", "config", "terminal", "workspace", "steps", "version"},
-    "synalign": {"config", "errors", "steps", "version", "workspace"},
+    "synalign": {"config", "errors", "numerics", "steps", "version", "workspace"},
 }
 
 #: Libraries that one module alone may import.

@@ -1,18 +1,20 @@
--- For each current cluster of the real records: how often it was selected, and what came of it.
--- synthetic: weighted synthetic records in the cluster, by multiplicity, wherever they came from
+-- For each current cluster of the real records: how often it was selected in the current rounds, and what came of it.
+-- real_size: training records, by multiplicity; selections: that took it, or a record of it
+-- generated: synthetic records that came from those; synthetic: weighted records in it, wherever they came from
 -- real_share, synthetic_share, weighted_share: the cluster's share of each side; each adds up to 1
--- generated: synthetic records that came from its selections
--- needs: clusters, cluster_members, selections, synthetic, synthetic_weighted, current_runs
+-- variance_left: posterior variance at its centroid after the last selection; high where neither selected nor, in
+--     rounds, generated text has been
+-- needs: clusters, cluster_members, selections, uncertainty, synthetic, synthetic_weighted, selection_rounds, current_runs
 with selected as (
     select s.cluster_id, count(*) as selections
-    from selections s join current_runs c on c.run_id = s.run_id and c.step = 'select'
+    from selections s join selection_rounds c on c.run_id = s.run_id
     group by s.cluster_id
 ),
 generated as (
     select s.cluster_id, count(*) as generated
     from synthetic y
     join selections s on s.selection_id = y.selection_id
-    join current_runs c on c.run_id = s.run_id and c.step = 'select'
+    join selection_rounds c on c.run_id = s.run_id
     group by s.cluster_id
 ),
 synthetic_side as (
@@ -20,15 +22,20 @@ synthetic_side as (
     from cluster_members m join synthetic_weighted w on w.id = m.id
     where m.origin = 'synthetic'
     group by m.cluster_id
+),
+left_over as (
+    select u.cluster_id, u.variance_after
+    from uncertainty u join current_runs c on c.run_id = u.run_id and c.step = 'select'
 )
-select k.cluster_id, k.size as real_size, k.size / sum(k.size) over () as real_share,
+select k.cluster_id, k.label, k.size as real_size, k.size / sum(k.size) over () as real_share,
     coalesce(s.selections, 0) as selections, coalesce(g.generated, 0) as generated,
     cast(coalesce(y.synthetic, 0) as bigint) as synthetic,
     coalesce(y.synthetic, 0) / nullif(sum(coalesce(y.synthetic, 0)) over (), 0) as synthetic_share,
     coalesce(y.weight, 0) / nullif(sum(coalesce(y.weight, 0)) over (), 0) as weighted_share,
-    k.label_mix, k.radius
+    u.variance_after as variance_left, k.label_mix, k.purity, k.radius
 from clusters k
 left join selected s on s.cluster_id = k.cluster_id
 left join generated g on g.cluster_id = k.cluster_id
 left join synthetic_side y on y.cluster_id = k.cluster_id
+left join left_over u on u.cluster_id = k.cluster_id
 order by k.cluster_id

@@ -86,11 +86,15 @@ def chat_request(
     settings: Llm,
     prompt: Prompt,
     answer: type[Any],
-    purpose: tuple[str, int],
+    purpose: tuple[str, int, int],
     recorded: str | None = None,
     count: int | None = None,
 ) -> ChatRequest:
-    """Return the request that asks for an answer of the pydantic type `answer`; `recorded`: see ChatRequest."""
+    """Return the request that asks for an answer of the pydantic type `answer`.
+
+    `purpose` is step, round and selection: the seed differs for each, so that a later round that shows the same records
+    is not answered from memory. `recorded`: see ChatRequest.
+    """
     return ChatRequest(
         model=settings.model,
         base_url=settings.base_url,

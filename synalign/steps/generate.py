@@ -93,7 +93,7 @@ def generate(
             "count": section.per_selection,
         }
         prompt = render(template, variables)
-        purpose = ("generate", row["step"])
+        purpose = ("generate", row["round"], row["step"])
         request = chat_request(context, settings, prompt, RecordBatch, purpose, recorded, section.per_selection)
         jobs.append(Job(request, row["selection_id"], prompt.template_hash))
     calls = send(context, plan, settings, jobs)

@@ -47,7 +47,7 @@ def reason(context: Context, *, model: str | None = None, base_url: str | None =
     jobs = []
     for row in selections:
         prompt = render(template, {"task": task, "demonstrations": shown[row["selection_id"]]})
-        request = chat_request(context, settings, prompt, AttributeSet, ("reason", row["step"]), recorded)
+        request = chat_request(context, settings, prompt, AttributeSet, ("reason", row["round"], row["step"]), recorded)
         jobs.append(Job(request, row["selection_id"], prompt.template_hash))
     calls = send(context, plan, settings, jobs)
     answered, refused = read_answers(plan.run_id, jobs, calls, AttributeSet)

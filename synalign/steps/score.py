@@ -21,7 +21,6 @@ from synalign.steps import embed as embedding
 from synalign.steps.align import (
     ALIGN_VERSION,
     align_inputs,
-    distance_columns,
     headline,
     write_quality,
     write_weights,
@@ -43,6 +42,7 @@ from synalign.steps.sides import (
     strata_columns,
 )
 from synalign.steps.weight_sets import find_set, fitted_run, settings_of
+from synalign.steps.weighting import distance_columns
 from synalign.store.journal import Clock, Plan, Run
 from synalign.store.lake import quote
 from synalign.store.schemas import REAL, SYNTHETIC, TABLES

@@ -56,6 +56,7 @@ TABLES: dict[str, TableSpec] = {
     "clusters": _spec(
         "run_id cluster_id",
         run_id=_S, cluster_id=_I, size=_F, label_mix=_SHARES, radius=_F, centroid=pa.list_(pa.float32()),
+        label=_S, purity=_F, silhouette=_F,
     ),
     "cluster_members": _spec(
         "run_id origin id",
@@ -64,8 +65,18 @@ TABLES: dict[str, TableSpec] = {
     "selections": _spec(
         "run_id step",
         run_id=_S, step=_I, selection_id=_S, round=_I, cluster_run_id=_S, cluster_id=_I, label=_S,
-        variance_before=_F, variance_after=_F, max_remaining=_F, score=_F, demonstrations=pa.list_(_S),
-        kernel=_S, length_scale=_F, noise=_F, informative=_B, stop_reason=_S,
+        variance_before=_F, variance_after=_F, score=_F, demonstrations=pa.list_(_S),
+        kernel=_S, length_scale=_F, noise=_F, stop_reason=_S, unit=_S, record_id=_S, mass=_F, gap=_F,
+        length_scale_from=_S, length_scales=pa.list_(_F), shown_by=_S, uninformative=_B, seconds=_F,
+    ),
+    "uncertainty": _spec(
+        "run_id cluster_id", run_id=_S, cluster_id=_I, variance_before=_F, variance_after=_F
+    ),
+    "rounds": _spec(
+        "run_id",
+        run_id=_S, round=_I, select_run_id=_S, generate_run_id=_S, align_run_id=_S, records=_I, synthetic_records=_I,
+        mmd2_without=_F, mmd2_with=_F, improvement=_F, improvement_error=_F, mmd2_floor=_F, effective_share=_F,
+        decision=_S, reason=_S,
     ),
     "attributes": _spec(
         "run_id id", run_id=_S, id=_S, selection_id=_S, call_id=_S, attributes=_NAMED

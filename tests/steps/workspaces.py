@@ -1,4 +1,4 @@
-"""Small workspaces of the fixture corpus for tests of weights, and what is asked of them."""
+"""Small workspaces of the fixture corpus for tests of selections and weights, and what is asked of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+from sklearn.gaussian_process import GaussianProcessRegressor
 
 import synalign as sa
 from tests.conftest import CORPUS
@@ -51,3 +53,38 @@ def rows(workspace: sa.Workspace, query: str) -> list[dict[str, Any]]:
 def weights(workspace: sa.Workspace) -> dict[str, float]:
     """The current weight of each record."""
     return dict(workspace.sql("select id, weight from synthetic_weighted").fetchall())
+
+
+def clustered(path: Path, real: pl.DataFrame, k: int, label: str | None = "label", **given: Any) -> sa.Workspace:
+    """A workspace of real records alone, embedded in few dimensions, in k clusters; `given` is for the clustering."""
+    workspace = sa.open(path)
+    workspace.ingest(real, label=label, id="key" if "key" in real.columns else None)
+    workspace.embed(dimensions=16)
+    workspace.cluster(k=k, **given)
+    return workspace
+
+
+def selected(workspace: sa.Workspace, **settings: Any) -> pl.DataFrame:
+    """The rows of `selections` that selecting with these settings gives, in order; mass does not count unless asked."""
+    outcome = workspace.select(**({"beta": 0.0} | settings))
+    return workspace.sql("from selections where run_id = $run order by step", {"run": outcome.run_id}).pl()
+
+
+def vectors_of(workspace: sa.Workspace, origin: str = "real") -> dict[str, np.ndarray]:
+    """The vector of each record of one side, of the embedder that the current clusters are in, in float64."""
+    name = workspace.status()["steps"]["cluster"]["parameters"]["embedder"]
+    stored = workspace._lake.read(f"vectors_{name}", ["id", "vector"], f"origin = '{origin}'").to_pylist()
+    return {row["id"]: np.array(row["vector"], dtype=np.float64) for row in stored}
+
+
+def centroids(workspace: sa.Workspace) -> np.ndarray:
+    """The centroids of the current clusters, float64 [k, d]."""
+    return np.array(workspace.sql("select centroid from clusters order by cluster_id").fetchall())[:, 0]
+
+
+def posterior(observed: np.ndarray, points: np.ndarray, kernel: Any, noise: float) -> np.ndarray:
+    """Second opinion: the variance that scikit-learn's Gaussian process has at the points, float64 [n]."""
+    process = GaussianProcessRegressor(kernel, alpha=noise, optimizer=None)
+    if len(observed):
+        process.fit(observed, np.zeros(len(observed)))
+    return process.predict(points, return_std=True)[1] ** 2
