@@ -44,7 +44,7 @@ class UncertaintyTracker:
         noise: variance of the observation noise, above 0, in units of the kernel.
 
     Raises:
-        NumericsError: if the noise is not a finite number above 0.
+        NumericsError: if the noise is not a finite number above 0, or the kernel is no gpytorch kernel.
     """
 
     def __init__(self, kernel: gpytorch.kernels.Kernel, noise: float = 1e-2) -> None:
@@ -77,16 +77,7 @@ class UncertaintyTracker:
         """
         matrix = as_matrix("points", points)
         self.admit("points", matrix)
-        fresh = self.covariance.prepare(matrix)
-        size = max(1, min(_ROWS, block_rows(max(len(matrix), len(self)))))
-        parts = [slice(start, start + size) for start in range(0, len(matrix), size)]
-        known = np.concatenate(each(lambda part: self.whiten(fresh[part]).T.numpy(), parts))
-
-        def residual(part: slice) -> np.ndarray:
-            found: np.ndarray = self.covariance.between(fresh[part], fresh).numpy() - known[part] @ known.T
-            return found
-
-        self.extend(matrix, fresh, shared_tensor(known), shared_tensor(np.concatenate(each(residual, parts))))
+        self.observe(matrix)
 
     def variance(self, points: Any) -> np.ndarray:
         """Return the posterior variance of f, without observation noise, at n points, float64 [n].
@@ -133,14 +124,30 @@ class UncertaintyTracker:
     # What `selection` builds on. Arrays are checked by then.
 
     def admit(self, name: str, matrix: np.ndarray) -> None:
-        """Check that rows are as long as those observed; the first rows that come say where distances are taken from.
+        """Check that rows are as long as those observed; before any is, distances are taken from where these are.
 
         Raises:
-            NumericsError: if they are not.
+            NumericsError: if they are not, or the kernel does not take rows of that length.
         """
-        if self._points is not None:
+        if self._points is None:
+            self.covariance.centre(matrix)
+        else:
             check_columns(name, matrix, self._points.shape[1], "the points observed before")
-        self.covariance.centre(matrix)
+
+    def observe(self, matrix: np.ndarray) -> None:
+        """Do what `condition` does, for rows that were admitted."""
+        import torch
+
+        fresh = self.covariance.prepare(matrix)
+        size = max(1, min(_ROWS, block_rows(max(len(matrix), len(self)))))
+        parts = [slice(start, start + size) for start in range(0, len(matrix), size)]
+        known = np.concatenate(each(lambda part: self.whiten(fresh[part]).T.numpy(), parts))
+
+        def residual(part: slice) -> np.ndarray:
+            found: np.ndarray = self.covariance.between(fresh[part], fresh).numpy() - known[part] @ known.T
+            return found
+
+        self.extend(matrix, fresh, torch.from_numpy(known), np.concatenate(each(residual, parts)))
 
     def whiten(self, points: torch.Tensor) -> torch.Tensor:
         """Return L^-1 k(S, points), float64 [s, n], of prepared points."""
@@ -165,28 +172,26 @@ class UncertaintyTracker:
 
         def block(part: np.ndarray) -> np.ndarray:
             points = self.covariance.prepare(matrix[part])
-            found: np.ndarray = (self.covariance.prior(points) - self.whiten(points).square().sum(dim=0)).numpy()
-            return found
+            prior = self.covariance.prior(points)
+            found: np.ndarray = (prior - self.whiten(points).square().sum(dim=0)).numpy()
+            return self.not_negative(found, float(prior.max()))
 
         size = max(1, min(_ROWS, block_rows(max(matrix.shape[1], len(self)))))
         parts = [rows[start : start + size] for start in range(0, len(rows), size)]
-        found = np.concatenate([np.zeros(0), *each(block, parts)])
-        return self.not_negative(found)
+        return np.concatenate([np.zeros(0), *each(block, parts)])
 
-    def not_negative(self, variance: np.ndarray) -> np.ndarray:
-        """Return variances with what rounding put below 0 at 0.
+    def not_negative(self, variance: np.ndarray, level: float) -> np.ndarray:
+        """Return variances with what rounding put below 0 at 0; `level` is the largest prior variance.
 
         Raises:
             NumericsError: if one is further below 0, or not finite: the kernel is not positive definite.
         """
         lowest = float(variance.min(initial=0.0))
-        if not np.isfinite(variance).all() or lowest < -NEGATIVE * max(1.0, float(variance.max(initial=0.0))):
+        if not np.isfinite(variance).all() or lowest < -NEGATIVE * max(level, 0.0):
             raise _not_positive_definite(f"it gives a posterior variance of {lowest:.3g}", self.noise)
         return np.maximum(variance, 0.0)
 
-    def extend(
-        self, points: np.ndarray, prepared: torch.Tensor, whitened: torch.Tensor, residual: torch.Tensor
-    ) -> None:
+    def extend(self, points: np.ndarray, prepared: torch.Tensor, whitened: torch.Tensor, residual: np.ndarray) -> None:
         """Add rows to the factor, given k(points, S) L^-T, float64 [m, s], and the posterior covariance of the
         points, float64 [m, m].
 
@@ -197,7 +202,8 @@ class UncertaintyTracker:
 
         def grown(_: None) -> torch.Tensor:
             known, new = len(self), len(points)
-            corner, failed = torch.linalg.cholesky_ex(residual + self.noise * torch.eye(new, dtype=torch.float64))
+            noisy = torch.from_numpy(residual + self.noise * np.eye(new))
+            corner, failed = torch.linalg.cholesky_ex(noisy)
             if int(failed) or not bool(torch.isfinite(corner).all()):
                 what = f"point {known + max(int(failed), 1)} can't be added to the factor"
                 raise _not_positive_definite(what, self.noise)
@@ -213,13 +219,6 @@ class UncertaintyTracker:
         self._points = np.concatenate(
             [np.zeros((0, points.shape[1])) if self._points is None else self._points, points]
         )
-
-
-def shared_tensor(array: np.ndarray) -> torch.Tensor:
-    """Return an array as a tensor, without a copy."""
-    import torch
-
-    return torch.from_numpy(array)
 
 
 def _not_positive_definite(what: str, noise: float) -> NumericsError:

@@ -87,13 +87,6 @@ def test_far_from_the_origin_nothing_cancels(name: str) -> None:
     np.testing.assert_allclose(_between(_covariance(make_kernel(name, 1.7), a), a, b), expected, rtol=0, atol=1e-12)
 
 
-def test_the_first_rows_say_where_distances_are_taken_from() -> None:
-    near, far = _points(30, 0), _points(5, 1) + 1e4
-    covariance = _covariance(make_kernel("rbf", 1.7), near)
-    covariance.centre(far)
-    np.testing.assert_allclose(_between(covariance, near, near), RBF(1.7)(near), rtol=0, atol=1e-14)
-
-
 @pytest.mark.parametrize("shift", [0.0, 1e4])
 @pytest.mark.parametrize("name", ["matern12", "matern12 + rbf", "matern12*matern32"])
 def test_equal_rows_have_the_prior_exactly(name: str, shift: float) -> None:
