@@ -36,7 +36,7 @@ def test_label_meanings_may_have_bare_numbers_as_keys(tmp_path: Path) -> None:
         ("[select]\nbudgt = 3\n", "select.budgt: no such key; did you mean 'budget'"),
         ("[align]\nzzz = 3\n", "known here: bandwidths, by_label, device, duplicates, features, kernel, label_shares"),
         ("[select]\nbudget = 0\n", "select.budget"),
-        ("[select]\nlength_scale = -1.0\n", "above 0"),
+        ("[select]\nlength_scale = -1.0\n", "greater than 0"),
         ("[align]\nstrength = 0\n", "align.strength"),
         ("[align]\nfeatures = 7\n", "multiple of 2"),
         ("[embed]\nmodel = 'lsa'\n", "builtin/lsa"),
@@ -76,7 +76,7 @@ def test_override_changes_only_what_is_given_and_checks_it() -> None:
     assert override(section, {"budget": None}) is section
     assert override(section, {"budget": 3}).budget == 3
     with pytest.raises(ConfigError, match="select is not valid"):
-        override(section, {"kernel": "linear"})
+        override(section, {"unit": "word"})
 
 
 def test_the_fixture_run_file_is_valid() -> None:

@@ -17,6 +17,7 @@ def test_public_names_are_these() -> None:
         "RunConfig",
         "SynAlignError",
         "TrainingData",
+        "UncertaintyTracker",
         "Workspace",
         "__version__",
         "open",

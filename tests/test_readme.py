@@ -41,7 +41,7 @@ def run(command: list[str], cwd: Path) -> str:
 
 
 def test_python_blocks_run_and_the_join_gives_all_weight(folder: Path) -> None:
-    assert len(blocks("python")) == 3
+    assert len(blocks("python")) == 4
     assert (folder / "drawn.parquet").is_file()
     assert (folder / "drawn.parquet.md").is_file()
     with duckdb.connect() as connection:
@@ -61,9 +61,9 @@ def test_sql_blocks_run_on_the_published_catalog(folder: Path) -> None:
     with duckdb.connect(str(folder / "support" / "catalog.duckdb"), read_only=True) as connection:
         statements = [part for block in blocks("sql") for part in block.split(";\n") if part.strip()]
         results = [connection.execute(statement).fetchall() for statement in statements]
-    assert len(results) == 8
+    assert len(results) == 9
     assert all(results), "a query of the README finds nothing"
-    assert sum(row[1] for row in results[7]) == 200
+    assert sum(row[1] for row in results[8]) == 200
 
 
 def test_shell_blocks_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

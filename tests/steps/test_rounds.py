@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,36 @@ import pytest
 from sklearn.gaussian_process.kernels import RBF
 
 import synalign as sa
-from tests.steps.workspaces import FIXED, centroids, clustered, copy, corpus, one, posterior, rows, selected, vectors_of
+from tests.steps.workspaces import (
+    FIXED,
+    centroids,
+    clustered,
+    copy,
+    corpus,
+    one,
+    posterior,
+    rows,
+    selected,
+    unpublished,
+    vectors_of,
+)
 
 ROUND: dict[str, Any] = {"budget": 3, "beta": 0.0}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_a_catalog() -> Iterator[None]:
+    with unpublished():
+        yield
 
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory: pytest.TempPathFactory) -> sa.Workspace:
     """Nine clusters of unlabelled messages, and a first round that generated; to be copied."""
     workspace = clustered(tmp_path_factory.mktemp("rounds") / "w", corpus().head(70).select("text"), k=9, label=None)
-    with workspace._writing():
-        workspace.select(**ROUND)
-        workspace.reason()
-        workspace.generate(per_selection=3)
+    workspace.select(**ROUND)
+    workspace.reason()
+    workspace.generate(per_selection=3)
     return workspace
 
 
@@ -32,6 +50,14 @@ def second(begun: sa.Workspace, tmp_path_factory: pytest.TempPathFactory) -> sa.
     """The same, with a second round selected; to be read."""
     workspace = copy(begun, tmp_path_factory.mktemp("second") / "w")
     workspace.select(**ROUND, round="next")
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def weighted(begun: sa.Workspace, tmp_path_factory: pytest.TempPathFactory) -> sa.Workspace:
+    """The first round and its weights. Selections are made in it, each test reads its own."""
+    workspace = copy(begun, tmp_path_factory.mktemp("weighted") / "w")
+    workspace.align(**FIXED)
     return workspace
 
 
@@ -59,62 +85,61 @@ def test_a_second_round_knows_the_picks_of_the_first_and_all_that_was_generated(
     np.testing.assert_allclose(found, posterior(np.array(seen), points, kernel, 0.01), atol=2e-4)
 
 
-def test_views_hold_all_current_rounds_and_the_tables_what_each_began_and_ended_with(second: sa.Workspace) -> None:
-    runs = rows(second, "select run_id from runs where step = 'select' order by sequence")
-    summary = rows(second, "from round_summary")
+def test_views_hold_all_current_rounds_and_what_each_began_and_ended_with(second: sa.Workspace) -> None:
+    database = second.connect()
+    runs = rows(database, "select run_id from runs where step = 'select' order by sequence")
+    summary = rows(database, "from round_summary")
     assert [(row["round"], row["select_run_id"]) for row in summary] == [(n + 1, runs[n]["run_id"]) for n in (0, 1)]
     assert [row["selections"] for row in summary] == [3, 3]
-    assert [row["generated"] for row in summary] == [one(second, "select count(*) from synthetic"), 0]
+    assert [row["generated"] for row in summary] == [len(rows(database, "from synthetic")), 0]
     assert [row["decision"] for row in summary] == [None, None]
     assert [row["stop_reason"] for row in summary] == ["budget", "budget"]
     assert summary[0]["max_variance_before"] == pytest.approx(1.0)
     assert summary[1]["max_variance_before"] < summary[0]["max_variance_left"]
-    assert rows(second, "from selection_rounds order by round") == [
+    assert rows(database, "from selection_rounds order by round") == [
         {"run_id": row["select_run_id"], "round": row["round"]} for row in summary
     ]
-    cover = rows(second, "from cluster_coverage")
-    picked = [row["cluster_id"] for row in rows(second, "from selection_log")]
+    cover = rows(database, "from cluster_coverage")
+    picked = [row["cluster_id"] for row in rows(database, "from selection_log")]
     assert [row["selections"] for row in cover] == [picked.count(number) for number in range(9)]
-    by_cluster = dict(second.sql("select cluster_id, count(*) from lineage group by 1").fetchall())
+    by_cluster = dict(database.sql("select cluster_id, count(*) from lineage group by 1").fetchall())
     assert [row["generated"] for row in cover] == [by_cluster.get(number, 0) for number in range(9)]
 
 
 def test_a_round_is_selected_once_and_the_current_one_is_what_is_meant(second: sa.Workspace, tmp_path: Path) -> None:
     workspace = copy(second, tmp_path / "w")
-    with workspace._writing():
-        now = workspace.status()["steps"]["select"]
-        for given in ({}, {"round": 2}):
-            again = workspace.select(**ROUND, **given)
-            assert again.reused
-            assert again.run_id == now["run_id"]
-        first = workspace.select(**ROUND, round=1)
-        assert first.reused
-        assert one(workspace, "select max(round) from selection_log") == 1
-        assert rows(workspace, "select round from round_summary") == [{"round": 1}]
-        assert workspace.select(**ROUND, round="next").run_id == now["run_id"]
-        other = workspace.select(**ROUND, round=2, noise=0.05)
-        assert not other.reused
-        assert rows(workspace, "select round, noise from selection_log group by all order by all") == [
-            {"round": 1, "noise": 0.01},
-            {"round": 2, "noise": 0.05},
-        ]
+    now = workspace.status()["steps"]["select"]
+    for given in ({}, {"round": 2}):
+        again = workspace.select(**ROUND, **given)
+        assert again.reused
+        assert again.run_id == now["run_id"]
+    first = workspace.select(**ROUND, round=1)
+    assert first.reused
+    assert one(workspace, "select max(round) from selection_log") == 1
+    assert rows(workspace, "select round from round_summary") == [{"round": 1}]
+    assert workspace.select(**ROUND, round="next").run_id == now["run_id"]
+    other = workspace.select(**ROUND, round=2, noise=0.05)
+    assert not other.reused
+    assert rows(workspace, "select round, noise from selection_log group by all order by all") == [
+        {"round": 1, "noise": 0.01},
+        {"round": 2, "noise": 0.05},
+    ]
 
 
 def test_text_of_another_generator_counts_until_it_is_excluded(second: sa.Workspace, workspace: sa.Workspace) -> None:
     """Text like that of the cluster where the round would begin is brought in: the round begins elsewhere."""
     plain = second.sql("from selection_log where round = 2 order by step").pl()
     target = plain["cluster_id"][0]
-    with workspace._writing():
-        texts = workspace.sql(f"select text from cluster_members join real using (id) where cluster_id = {target}").pl()
-        workspace.ingest(texts.with_columns(key=pl.format("w{}", pl.int_range(pl.len()))), id="key", synthetic=True)
-        moved = selected(workspace, **ROUND, round=2)
-        assert target not in moved["cluster_id"]
-        known = rows(workspace, "from uncertainty u join current_runs using (run_id) order by cluster_id")
-        # The place is as known as it was uncertain: nothing was picked there in this workspace.
-        assert known[target]["variance_before"] < plain["variance_before"][0] / 3
-        workspace.exclude("id like 'w%'", reason="a test")
-        assert workspace.select(**ROUND, round=2).reused
-        back = selected(workspace, **ROUND, round=2, refit=True)
+    texts = workspace.sql(f"select text from cluster_members join real using (id) where cluster_id = {target}").pl()
+    workspace.ingest(texts.with_columns(key=pl.format("w{}", pl.int_range(pl.len()))), id="key", synthetic=True)
+    moved = selected(workspace, **ROUND, round=2)
+    assert target not in moved["cluster_id"]
+    known = rows(workspace, "from uncertainty u join current_runs using (run_id) order by cluster_id")
+    # The place is as known as it was uncertain: nothing was picked there in this workspace.
+    assert known[target]["variance_before"] < plain["variance_before"][0] / 3
+    workspace.exclude("id like 'w%'", reason="a test")
+    assert workspace.select(**ROUND, round=2).reused
+    back = selected(workspace, **ROUND, round=2, refit=True)
     assert back["cluster_id"].to_list() == plain["cluster_id"].to_list()
     np.testing.assert_allclose(back["variance_before"], plain["variance_before"], rtol=1e-6)
 
@@ -122,12 +147,11 @@ def test_text_of_another_generator_counts_until_it_is_excluded(second: sa.Worksp
 def test_a_round_of_records_knows_the_records_of_the_round_before(workspace: sa.Workspace) -> None:
     """Nothing was generated here but one text that was ingested; its vector is the only other thing known."""
     settings = {"unit": "record", "budget": 4, "length_scale": 0.9, "noise": 0.05}
-    with workspace._writing():
-        first = selected(workspace, **settings, round=1)
-        generated = vectors_of(workspace, "synthetic")
-        workspace.ingest(pl.DataFrame({"text": ["The parcel with the red lamp never came"]}), synthetic=True)
-        log = selected(workspace, **settings, round=2)
-        known, written = vectors_of(workspace), vectors_of(workspace, "synthetic")
+    first = selected(workspace, **settings, round=1)
+    generated = vectors_of(workspace, "synthetic")
+    workspace.ingest(pl.DataFrame({"text": ["The parcel with the red lamp never came"]}), synthetic=True)
+    log = selected(workspace, **settings, round=2)
+    known, written = vectors_of(workspace), vectors_of(workspace, "synthetic")
     assert len(written) > len(generated)
     names = sorted(known)
     seen = [*(known[name] for name in first["record_id"]), *written.values()]
@@ -138,15 +162,13 @@ def test_a_round_of_records_knows_the_records_of_the_round_before(workspace: sa.
     assert not set(first["record_id"]) & set(log["record_id"])
 
 
-def test_with_the_witness_as_guide_the_score_is_times_what_is_missing(workspace: sa.Workspace) -> None:
-    with workspace._writing():
-        workspace.align(**FIXED)
-        # Unlabelled text has one line a cluster there.
-        witness = {row["cluster_id"]: row["witness"] for row in rows(workspace, "from coverage_gaps")}
-        plain = selected(workspace, **ROUND, round=2)
-        log = selected(workspace, **ROUND | {"budget": 9}, round=2, guide="witness")
-    assert plain["gap"].null_count() == 3
+def test_with_the_witness_as_guide_the_score_is_times_what_is_missing(weighted: sa.Workspace) -> None:
+    # Unlabelled text has one line a cluster there.
+    witness = {row["cluster_id"]: row["witness"] for row in rows(weighted, "from coverage_gaps")}
     assert sorted(witness) == list(range(9))
+    plain = selected(weighted, **ROUND, round=2)
+    log = selected(weighted, **ROUND | {"budget": 9}, round=2, guide="witness")
+    assert plain["gap"].null_count() == 3
     expected = [max(witness[number] / max(witness.values()), 0.01) for number in log["cluster_id"]]
     np.testing.assert_allclose(log["gap"], expected, rtol=1e-9)
     assert max(expected) == 1.0
@@ -156,34 +178,38 @@ def test_with_the_witness_as_guide_the_score_is_times_what_is_missing(workspace:
     assert not log["variance_before"].is_sorted(descending=True)
 
 
-def test_gaps_of_records_are_their_own(workspace: sa.Workspace) -> None:
-    with workspace._writing():
-        workspace.align(**FIXED)
-        log = selected(workspace, unit="record", budget=5, round=2, guide="witness")
-        known = {row["id"]: row["witness"] for row in rows(workspace, "from witness")}
+def test_gaps_of_records_are_their_own(weighted: sa.Workspace) -> None:
+    log = selected(weighted, unit="record", budget=5, round=2, guide="witness")
+    known = {row["id"]: row["witness"] for row in rows(weighted, "from witness")}
     expected = [max(known[name] / max(known.values()), 0.01) for name in log["record_id"]]
     np.testing.assert_allclose(log["gap"], expected, rtol=1e-9)
 
 
 def test_a_first_round_with_a_guide_says_that_there_is_none_yet(workspace: sa.Workspace) -> None:
-    with workspace._writing():
-        outcome = workspace.select(**ROUND, guide="witness")
-        assert any("no weights yet" in note for note in outcome.notes)
-        assert rows(workspace, "select distinct gap from selection_log") == [{"gap": None}]
-        workspace.align(**FIXED)
-        assert workspace.select(**ROUND, guide="witness").reused
-        # Asked to, it looks at the weights that there are now.
-        assert not workspace.select(**ROUND, guide="witness", refit=True).reused
-        assert one(workspace, "select count(gap) from selection_log") == 3
+    outcome = workspace.select(**ROUND, guide="witness")
+    assert any("no weights yet" in note for note in outcome.notes)
+    assert rows(workspace, "select distinct gap from selection_log") == [{"gap": None}]
+    workspace.align(**FIXED)
+    assert workspace.select(**ROUND, guide="witness").reused
+    # Asked to, it looks at the weights that there are now.
+    assert not workspace.select(**ROUND, guide="witness", refit=True).reused
+    assert one(workspace, "select count(gap) from selection_log") == 3
+
+
+def test_a_later_round_shows_records_that_were_not_shown_before(workspace: sa.Workspace) -> None:
+    """The same records again would bring much the same text again."""
+    first = set(one(workspace, "select flatten(list(demonstrations)) from selections"))
+    log = selected(workspace, **ROUND | {"budget": 9, "demonstrations": 2}, round=2)
+    assert set(log["cluster_id"]) == set(range(9))
+    assert not first & set(log["demonstrations"].explode())
 
 
 def test_where_nothing_is_uncertain_enough_a_round_selects_nothing_and_says_so(workspace: sa.Workspace) -> None:
-    with workspace._writing():
-        outcome = workspace.select(**ROUND, round=2, min_variance=0.999)
-        assert outcome.counts["selections"] == 0
-        assert outcome.counts["stopped_by"] == "min_variance"
-        assert any("nothing is selected" in note and "min_variance is 0.999" in note for note in outcome.notes)
-        assert one(workspace, "select max(round) from selection_log") == 1
-        summary = rows(workspace, "select round, selections, max_variance_left, generated from round_summary")
+    outcome = workspace.select(**ROUND, round=2, min_variance=0.999)
+    assert outcome.counts["selections"] == 0
+    assert outcome.counts["stopped_by"] == "min_variance"
+    assert any("nothing is selected" in note and "min_variance is 0.999" in note for note in outcome.notes)
+    assert one(workspace, "select max(round) from selection_log") == 1
+    summary = rows(workspace, "select round, selections, max_variance_left, generated from round_summary")
     assert [row["selections"] for row in summary] == [3, 0]
     assert summary[1]["max_variance_left"] == outcome.counts["max_variance_left"] < summary[0]["max_variance_left"]

@@ -13,18 +13,23 @@ from sklearn.gaussian_process.kernels import RBF
 import synalign as sa
 from tests.conftest import CORPUS
 from tests.steps import workspaces
-from tests.steps.workspaces import centroids, copy, corpus, posterior, selected
+from tests.steps.workspaces import centroids, copy, corpus, posterior, selected, unpublished
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_a_catalog() -> Iterator[None]:
+    with unpublished():
+        yield
 
 
 @pytest.fixture(scope="module")
-def clustered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.Workspace]:
+def clustered(tmp_path_factory: pytest.TempPathFactory) -> sa.Workspace:
     """Twenty clusters of the fixture corpus, and a selection."""
     workspace = sa.open(tmp_path_factory.mktemp("select") / "w")
-    with workspace._writing():  # The catalog is published once, when all is done.
-        workspace.ingest(CORPUS, label="label", test_share=0.2)
-        workspace.cluster(k=20)
-        workspace.select(budget=12, beta=0.0)
-        yield workspace
+    workspace.ingest(CORPUS, label="label", test_share=0.2)
+    workspace.cluster(k=20)
+    workspace.select(budget=12, beta=0.0)
+    return workspace
 
 
 @pytest.fixture(scope="module")
@@ -138,12 +143,11 @@ def test_records_that_come_in_later_change_a_selection_only_when_asked_to(few: s
 
 def test_unlabelled_text_is_selected_without_labels(tmp_path: Path) -> None:
     workspace = workspaces.clustered(tmp_path / "w", corpus().head(40).select("text"), k=4, label=None)
-    with workspace._writing():
-        for settings in ({"budget": 3}, {"budget": 5, "unit": "record", "demonstrations": 2}):
-            log = selected(workspace, **settings)
-            assert log.height == settings["budget"]
-            assert log["label"].to_list() == [None] * log.height
-            assert log["demonstrations"].list.len().unique().to_list() == [settings.get("demonstrations", 4)]
+    for settings in ({"budget": 3}, {"budget": 5, "unit": "record", "demonstrations": 2}):
+        log = selected(workspace, **settings)
+        assert log.height == settings["budget"]
+        assert log["label"].to_list() == [None] * log.height
+        assert log["demonstrations"].list.len().unique().to_list() == [settings.get("demonstrations", 4)]
 
 
 def test_a_length_scale_far_too_short_is_said_and_logged(few: sa.Workspace, tmp_path: Path) -> None:

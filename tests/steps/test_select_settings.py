@@ -16,19 +16,23 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern
 
 import synalign as sa
 from tests.cli.inside import cli
-from tests.steps.workspaces import centroids, clustered, copy, corpus, one, posterior, selected, vectors_of
+from tests.steps.workspaces import centroids, clustered, copy, corpus, one, posterior, selected, unpublished, vectors_of
 
 #: 120 messages, and thirty of them again under other names.
 REAL = pl.concat([corpus().head(120), corpus().head(30)]).with_columns(key=pl.format("m{}", pl.int_range(150)))
 K = 12
 
 
+@pytest.fixture(scope="module", autouse=True)
+def without_a_catalog() -> Iterator[None]:
+    with unpublished():
+        yield
+
+
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.Workspace]:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> sa.Workspace:
     """Twelve clusters that mix labels. Selections are made in it, each test reads its own."""
-    made = clustered(tmp_path_factory.mktemp("settings") / "w", REAL, k=K)
-    with made._writing():  # The catalog is published once, when all is done.
-        yield made
+    return clustered(tmp_path_factory.mktemp("settings") / "w", REAL, k=K)
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +105,7 @@ def test_clusters_made_within_labels_are_picked_in_exact_quotas(tmp_path: Path) 
     owner = dict(made.sql("select cluster_id, label from clusters").fetchall())
     counts = dict(made.sql("select label, count(*) from real group by label").fetchall())
     clusters = {name: list(owner.values()).count(name) for name in counts}
-    with made._writing():
-        logs = [selected(made, budget=10, label_shares=shares) for shares in ("average", "proportional")]
+    logs = [selected(made, budget=10, label_shares=shares) for shares in ("average", "proportional")]
     for log in logs:
         assert log["label"].to_list() == [owner[number] for number in log["cluster_id"]]
     assert labels_of(logs[0]) == dict.fromkeys(counts, 2)

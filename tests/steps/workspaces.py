@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
+from duckdb import DuckDBPyConnection
 from sklearn.gaussian_process import GaussianProcessRegressor
 
 import synalign as sa
@@ -40,13 +44,21 @@ def copy(workspace: sa.Workspace, path: Path) -> sa.Workspace:
     return sa.open(path)
 
 
+@contextmanager
+def unpublished() -> Iterator[None]:
+    """Leave out the catalog: no test inside reads it, and writing it takes longer than most steps do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("synalign.steps.publish.publish_if_stale", lambda *_: None)
+        yield
+
+
 def one(workspace: sa.Workspace, query: str, *parameters: Any) -> Any:
     """The first column of the first row."""
     return workspace.sql(query, list(parameters) or None).fetchall()[0][0]
 
 
-def rows(workspace: sa.Workspace, query: str) -> list[dict[str, Any]]:
-    """All rows, by column name."""
+def rows(workspace: sa.Workspace | DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
+    """All rows, by column name. A connection of `workspace.connect()` saves making one for each query."""
     return workspace.sql(query).pl().to_dicts()
 
 
@@ -67,7 +79,10 @@ def clustered(path: Path, real: pl.DataFrame, k: int, label: str | None = "label
 def selected(workspace: sa.Workspace, **settings: Any) -> pl.DataFrame:
     """The rows of `selections` that selecting with these settings gives, in order; mass does not count unless asked."""
     outcome = workspace.select(**({"beta": 0.0} | settings))
-    return workspace.sql("from selections where run_id = $run order by step", {"run": outcome.run_id}).pl()
+    # Not through SQL: a connection takes longer than most selections.
+    found = pl.from_arrow(workspace._lake.read("selections", None, f"run_id = '{outcome.run_id}'"))
+    assert isinstance(found, pl.DataFrame)
+    return found.sort("step")
 
 
 def vectors_of(workspace: sa.Workspace, origin: str = "real") -> dict[str, np.ndarray]:

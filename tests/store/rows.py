@@ -25,15 +25,19 @@ _random = random.Random(11)
 #: In the order in which they finished; the rest of each name is the step.
 RUNS = [
     "ingest", "ingest_2", "embed", "cluster", "select", "reason", "generate", "exclude", "align_old", "align_new",
-    "align_other_1", "align_other_2", "align_strong", "measure_1", "measure_2", "measure_strong",
+    "align_other_1", "align_other_2", "align_strong", "measure_1", "measure_2", "measure_strong", "round_1",
+    "round_again", "select_other", "select_2",
 ]  # fmt: skip
+#: The selections that led to others; the current one is that of the second round.
+INPUTS = {"select": ["cluster"], "select_other": ["cluster"], "select_2": ["cluster", "generate", "select"]}
+ROUND_OF = {"select": 1, "select_other": 1, "select_2": 2, "round_1": 1, "round_again": 1}
 #: Runs gone back to, in that order, after all had finished.
 ACTIVATIONS = ["align_other_1", "align_new", "measure_1"]
 #: Runs that were killed: rows of theirs are there, their row in `runs` is not.
-UNFINISHED = ["align_killed", "measure_killed"]
+UNFINISHED = ["align_killed", "measure_killed", "select_killed", "round_killed"]
 
 #: Which run each name stands for, with the sequence at which that came about. `main` is the current one.
-SETS = {"main": ("align_new", 18), "another": ("align_other_1", 17), "strong": ("align_strong", 13)}
+SETS = {"main": ("align_new", 22), "another": ("align_other_1", 21), "strong": ("align_strong", 13)}
 CURRENT = "align_new"
 #: The measurement that counts, of each align run that has one.
 MEASURED_BY = {"align_new": "measure_1", "align_strong": "measure_strong"}
@@ -136,6 +140,22 @@ WITNESS = {
 }
 
 
+#: run, step, selection, cluster, whether it is the run's last
+PICKS = [
+    ("select", 0, "pick", 1, True),
+    ("select_other", 0, "elsewhere", 3, True),
+    ("select_2", 0, "second", 0, False),
+    ("select_2", 1, "third", 1, True),
+    ("select_killed", 0, "killed", 2, True),
+]
+#: select run -> variance before, and after, of cluster 0
+UNCERTAIN = {
+    "select": (1.0, 0.75), "select_other": (1.0, 0.875), "select_2": (0.75, 0.5), "select_killed": (0.5, 0.4375)
+}  # fmt: skip
+#: The judgements of the first round, and what each said that it improved; the newest finished one counts.
+JUDGED = {"round_1": 0.5, "round_again": 0.0625, "round_killed": 0.25}
+
+
 def build(path: Path) -> sa.Workspace:
     """Make the workspace and publish its catalog."""
     workspace = sa.open(path)
@@ -186,8 +206,9 @@ def _own() -> dict[str, list[dict[str, Any]]]:
     ]
     runs = [
         {
-            "run_id": run, "sequence": number, "step": step_of(run), "parameters": "{}", "seed": 0, "round": 0,
-            "inputs": [], "table_versions": "{}", "counts": json.dumps({"records": 1}), "notes": [], "seconds": 0.5,
+            "run_id": run, "sequence": number, "step": step_of(run), "parameters": "{}", "seed": 0,
+            "round": ROUND_OF.get(run, 0), "inputs": INPUTS.get(run, []), "table_versions": "{}",
+            "counts": json.dumps({"records": 1}), "notes": [], "seconds": 0.5,
             "started_at": _AT, "finished_at": _AT, "package_version": "0",
         }
         for number, run in enumerate(RUNS, start=1)
@@ -230,9 +251,24 @@ def _learned() -> dict[str, list[dict[str, Any]]]:
         "cluster_members": members,
         "selections": [
             {
-                "run_id": "select", "step": 0, "selection_id": "pick", "round": 0, "cluster_run_id": "cluster",
-                "cluster_id": 1, "label": "good", "demonstrations": ["r02", "r00"], "stop_reason": "budget",
+                "run_id": run, "step": step, "selection_id": name, "round": ROUND_OF.get(run, 1), "unit": "cluster",
+                "cluster_run_id": "cluster", "cluster_id": cluster, "label": "good", "demonstrations": ["r02", "r00"],
+                "variance_before": 0.75 - step / 4, "stop_reason": "budget" if last else None,
             }
+            for run, step, name, cluster, last in PICKS
+        ],
+        "uncertainty": [
+            {"run_id": run, "cluster_id": number, "variance_before": before, "variance_after": after - number / 8}
+            for run, (before, after) in UNCERTAIN.items()
+            for number in range(4)
+        ],
+        "rounds": [
+            {
+                "run_id": run, "round": 1, "select_run_id": "select", "generate_run_id": "generate",
+                "align_run_id": "align_old", "records": 15, "improvement": value, "improvement_error": 0.125,
+                "decision": "continue" if value > 0.125 else "stop", "reason": "a test",
+            }
+            for run, value in JUDGED.items()
         ],
         "attributes": [
             {
