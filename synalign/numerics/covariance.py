@@ -160,6 +160,6 @@ def _stationary(kernel: gpytorch.kernels.Kernel) -> float | None:
 
 def _refused(columns: int, why: str) -> NumericsError:
     return NumericsError(
-        f"The kernel does not take rows of {columns} columns: {why.rstrip('.')}. Its length scales and active_dims must "
-        "be those of the embedder's vectors, and it must not have a batch shape."
+        f"The kernel does not take rows of {columns} columns: {why.rstrip('.')}. Its length scales and active_dims "
+        "must be those of the embedder's vectors, and it must not have a batch shape."
     )
