@@ -188,7 +188,7 @@ def select(
     guide: Annotated[str | None, typer.Option(help="none, or witness: go where alignment finds text missing.")] = None,
     round: Annotated[str | None, typer.Option(help="A number from 1, or next; default: the current one.")] = None,
     embedder: Embedder = None,
-    refit: Annotated[bool, typer.Option("--refit", help="Select anew, with all records there are.")] = False,
+    refit: Annotated[bool, typer.Option("--refit", help="A later round: anew, with the text there is now.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Pick the demonstrations to show, by uncertainty."""

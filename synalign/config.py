@@ -6,6 +6,7 @@ Each section belongs to one step. A call of the API may override single values o
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,9 @@ from synalign.errors import ConfigError
 
 #: The configuration's file name inside a workspace.
 CONFIG_NAME = "synalign.toml"
+
+#: Kernels that an expression is made of.
+KERNELS = ("rbf", "matern12", "matern32", "matern52")
 
 
 class Section(BaseModel):
@@ -113,6 +117,19 @@ class Select(Section):
     guide: Literal["none", "witness"] = Field(
         "none", description="'witness': the score is times how far alignment finds the place under-covered."
     )
+
+    @field_validator("kernel")
+    @classmethod
+    def _known_kernel(cls, value: str) -> str:
+        unknown = [part.strip() for part in re.split(r"[+*]", value) if part.strip() not in KERNELS]
+        if not unknown:
+            return value
+        known = f"a kernel is one of {', '.join(KERNELS)}, or several joined by + and *"
+        if not unknown[0]:
+            raise ValueError(f"it lacks a name beside + or *; {known}")
+        near = difflib.get_close_matches(unknown[0], KERNELS, n=1, cutoff=0.3)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise ValueError(f"{unknown[0]!r} is unknown{hint}; {known}")
 
 
 class Llm(Section):

@@ -50,11 +50,7 @@ class Candidates:
         self.tracker, self.matrix, self.weights = tracker, matrix, weights
         covariance = tracker.covariance
 
-        def prior(part: slice) -> np.ndarray:
-            found: np.ndarray = covariance.prior(covariance.prepare(matrix[part])).numpy()
-            return found
-
-        variance = np.concatenate(each(prior, parts(len(matrix))))
+        variance = np.concatenate(each(lambda part: covariance.prior_of(matrix[part]), parts(len(matrix))))
         self.level = float(variance.max())
         self.variance = tracker.not_negative(variance, self.level)
         self.as_of = np.zeros(len(matrix), dtype=np.int64)
@@ -147,7 +143,8 @@ class Candidates:
 
 def parts(count: int, size: int | None = None) -> list[slice]:
     """Return the slices that cut `count` rows into blocks."""
-    step = size or BLOCK
+    # Small work is cut into four as well, so that few threads share it evenly.
+    step = size or max(1, min(BLOCK, -(-count // 4)))
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 

@@ -81,6 +81,13 @@ class Covariance:
             return torch.ones(len(points), dtype=torch.float64)
         return self._call(points, None)
 
+    def prior_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return the prior variance at rows as they come, float64 [n]."""
+        if self._smoothness is not None:
+            return np.ones(len(rows))
+        found: np.ndarray = self.prior(self.prepare(rows)).numpy()
+        return found
+
     def between(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         """Return the covariances of prepared rows, float64 [len(a), len(b)]. Equal rows get the prior variance itself:
         their distance may come out as 1e-8, which a rough kernel does not forgive."""

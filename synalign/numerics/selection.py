@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 UNMOVED_SHARE = 0.9
 
 #: Candidates on which that is looked at, evenly spaced; duplicates of the first pick do not hide it.
-_LOOKED_AT = 2_000
+_LOOKED_AT = 1_000
 
 #: Candidates of the front, at least and at most; between, one in 64 of all.
 FRONT = (128, 1024)

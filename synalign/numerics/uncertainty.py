@@ -200,25 +200,25 @@ class UncertaintyTracker:
         """
         import torch
 
-        def grown(_: None) -> torch.Tensor:
-            known, new = len(self), len(points)
-            noisy = torch.from_numpy(residual + self.noise * np.eye(new))
-            corner, failed = torch.linalg.cholesky_ex(noisy)
-            if int(failed) or not bool(torch.isfinite(corner).all()):
-                what = f"point {known + max(int(failed), 1)} can't be added to the factor"
-                raise _not_positive_definite(what, self.noise)
-            factor = torch.zeros((known + new, known + new), dtype=torch.float64)
-            factor[:known, :known] = self._factor
-            factor[known:, :known] = whitened
-            factor[known:, known:] = corner
-            return factor
-
-        # In a thread of `each`, like all work here: threads inside so small operations would wait for each other.
-        self._factor = each(grown, [None])[0]
-        self._prepared = torch.cat([self._prepared, prepared]) if self._points is not None else prepared
-        self._points = np.concatenate(
-            [np.zeros((0, points.shape[1])) if self._points is None else self._points, points]
-        )
+        known, new = len(self), len(points)
+        try:
+            # By numpy: threads inside operations of torch that are as small as this one wait for each other.
+            corner = np.linalg.cholesky(residual + self.noise * np.eye(new))
+        except np.linalg.LinAlgError as error:
+            raise _not_positive_definite("points can't be added to the factor", self.noise) from error
+        if not np.isfinite(corner).all():
+            raise _not_positive_definite("a covariance is not finite", self.noise)
+        factor = np.zeros((known + new, known + new))
+        factor[:known, :known] = self._factor.numpy()
+        factor[known:, :known] = whitened.numpy()
+        factor[known:, known:] = corner
+        self._factor = torch.from_numpy(factor)
+        fresh = np.array(points, dtype=np.float64)
+        if self._points is None:
+            self._prepared, self._points = prepared, fresh
+        else:
+            self._prepared = torch.cat([self._prepared, prepared])
+            self._points = np.concatenate([self._points, fresh])
 
 
 def _not_positive_definite(what: str, noise: float) -> NumericsError:

@@ -3,6 +3,7 @@ one of them no longer brings the weighted synthetic records nearer to the real o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,12 +45,19 @@ def rounds(context: Context, count: int) -> Iterator[Outcome]:
     aligned = False
     for number in range(1, count + 1):
         selected = planned(context, number, previous)
+        if selected is not None and not selected.counts["selections"]:  # nothing was left to explore
+            aligned = False
+            break
         judged = None if selected is None else _judgement(context, selected)
         aligned = judged is None
         if judged is None:
+            current = context.journal.current("select")
+            if previous is not None and (selected is None or current is None or current.run_id != selected.run_id):
+                # Something else was selected in between: these rounds go on from their own.
+                context.journal.activate(previous)
             outcome = select(context, round=number)
             yield outcome
-            if not outcome.counts["selections"]:  # nothing is left to explore
+            if not outcome.counts["selections"]:
                 aligned = False
                 break
             yield reason(context)
@@ -137,9 +145,9 @@ def _improvement(context: Context, aligned: Run, new: set[str]) -> tuple[Improve
     it can't be said."""
     settings, embedder = settings_of(aligned)
     rows = context.lake.read("alignments", None, f"run_id = {quote(aligned.run_id)}").to_pylist()
-    candidate = Candidate(
-        float(min(row["strength"] for row in rows)), bool(rows[0]["quality"]), str(rows[0]["label_shares"])
-    )
+    strength = aligned.counts["strength"]
+    eps = math.inf if strength == "none" else float(strength)
+    candidate = Candidate(eps, bool(rows[0]["quality"]), str(rows[0]["label_shares"]))
     real, synthetic = read_frames(context, settings)
     strata = find_strata(real, synthetic, settings)
     sides = read_sides(context, embedder, real, synthetic, strata)

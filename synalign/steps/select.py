@@ -85,8 +85,9 @@ def select(
     Args:
         kernel: an expression, or any gpytorch kernel over vectors of the embedder, which has its own length scale.
         round: number from 1, or "next"; by default that of the current selection.
-        refit: select anew with all records there are; otherwise a selection that was made with the same settings stays,
-            and what was paid for on top of it.
+        refit: in a later round, select anew with the synthetic records there are now; otherwise a selection that was
+            made with the same settings stays, and what was paid for on top of it. New real records take part once they
+            are clustered anew.
 
     Raises:
         NotReadyError: if there are no clusters, or nothing was generated for the round before.
@@ -356,16 +357,22 @@ class _Log:
         fresh = able & ~self.shown_before
         able = fresh if fresh.sum() >= count else able
         inside = np.flatnonzero((shown.clusters == self.units.clusters[unit]) & able)
-        if len(inside) < count:
-            inside = nearest_rows(shown.matrix, able, point, 2 * count)
-        elif self.units.rows is not None and self.settings.show != "random":
+        if not len(inside):
+            inside = nearest_rows(shown.matrix, able, point, count)
+        if self.units.rows is not None and self.settings.show != "random" and len(inside) > _NEIGHBOURHOOD * count:
             # A record is shown with its neighbours, not with what is far from it in its cluster.
             near = shown.matrix[inside] - point
             order = np.argsort(np.einsum("nd,nd->n", near, near), kind="stable")
             inside = np.sort(inside[order[: _NEIGHBOURHOOD * count]])
         seed = child_seed(self.context.config.seed, "demonstrations", self.number, step)
-        chosen = choose_demonstrations(shown.matrix[inside], point, count, self.settings.show, seed)
-        return [shown.frame["id"][int(row)] for row in inside[chosen]]
+        reach, every = 2 * count, int(able.sum())
+        while True:
+            chosen = choose_demonstrations(shown.matrix[inside], point, count, self.settings.show, seed)
+            if len(chosen) == count or len(inside) >= every:
+                return [shown.frame["id"][int(row)] for row in inside[chosen]]
+            # Too few there that are not near-duplicates: the nearest ones beyond.
+            inside = nearest_rows(shown.matrix, able, point, reach)
+            reach *= 4
 
 
 def _uninformative(scale: _Scale, points: np.ndarray, settings: Select, seed: int) -> str:

@@ -118,11 +118,11 @@ def label_quotas(settings: Select, count: int, shown: Shown, units: Units) -> np
     short = np.flatnonzero(wanted > has)
     if len(short):
         label = int(short[np.argmax((wanted - has)[short])])
-        unit = "records" if units.rows is not None else "clusters with records of it"
         raise UsageError(
             f"The label {shown.names[label]!r} is to get {wanted[label]} of {count} selections and has {has[label]} "
-            f"{unit}. Lower the budget or min_per_label, give it a smaller share (label_shares={{...}}, or "
-            "'proportional'), or bring more real records of it."
+            f"{'clusters' if units.rows is None else 'records'}. Lower the budget or min_per_label, "
+            f"{'take records as units, cluster into more, ' if units.rows is None else ''}give it a smaller share "
+            "(label_shares={...}, or 'proportional'), or bring more real records of it."
         )
     return wanted
 

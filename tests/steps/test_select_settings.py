@@ -263,7 +263,6 @@ def test_ard_learns_a_length_scale_for_each_dimension_and_uses_it(tmp_path: Path
     assert log["variance_before"][1] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.xfail(strict=True, reason="records beyond the cluster come in only where it has too few, distinct or not")
 def test_a_cluster_of_many_copies_is_shown_with_distinct_records_beyond_it(workspace: sa.Workspace) -> None:
     log = selected(workspace, budget=10, demonstrations=3, unit="record", length_scale=0.9)
     assert log["demonstrations"].list.len().to_list() == [3] * 10
