@@ -65,12 +65,13 @@ class Covariance:
         assert self._centre is not None
         scale = self._kernel.lengthscale.reshape(-1).numpy()
         found = np.empty((rows.shape[0], rows.shape[1] + 2))
-        scaled = found[:, :-2]
-        np.subtract(rows, self._centre, out=scaled)
-        scaled /= scale
-        np.einsum("nd,nd->n", scaled, scaled, out=found[:, -2])
-        found[:, -2] *= -0.5
         found[:, -1] = 1.0
+        for start in range(0, len(rows), _PREPARED):  # few at a time: each is passed over while it is in the cache
+            part = found[start : start + _PREPARED]
+            scaled = part[:, :-2]
+            np.subtract(rows[start : start + _PREPARED], self._centre, out=scaled)
+            scaled /= scale
+            part[:, -2] = -0.5 * np.einsum("nd,nd->n", scaled, scaled)
         return torch.from_numpy(found)
 
     def prior(self, points: torch.Tensor) -> torch.Tensor:
@@ -149,6 +150,9 @@ class Covariance:
 
 #: Pairs that are compared at once.
 _PAIRS = 8192
+
+#: Rows that are prepared at once.
+_PREPARED = 128
 
 #: Rows that the centre is the mean of.
 _CENTRED = 4096

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 UNMOVED_SHARE = 0.9
 
 #: Candidates on which that is looked at, evenly spaced; duplicates of the first pick do not hide it.
-_LOOKED_AT = 1_000
+_LOOKED_AT = 500
 
 #: Candidates of the front, at least and at most; between, one in 64 of all.
-FRONT = (128, 1024)
+FRONT = (96, 1024)
 
 #: Candidates of one block of work on the front.
 _FRONT_BLOCK = 128
@@ -103,7 +103,7 @@ def select(
     check_count("budget", budget, 1, len(matrix), "picks, at most one for each candidate")
     check_count("batch", batch, 1, 2**31, "picks")
     limits = _limits(min_variance, min_gain)
-    if budget > 1 and (matrix == matrix[0]).all():
+    if budget > 1 and (matrix[1] == matrix[0]).all() and (matrix == matrix[0]).all():
         raise NumericsError(
             f"All {len(matrix)} candidates are equal, so that there is nothing to choose among. Embed them with an "
             "encoder that tells them apart, or take a budget of 1."
@@ -188,10 +188,12 @@ class _Search:
         rest = float(outside.max())
         first_outside = int(np.argmax(outside >= rest - 2 * known.tolerance))
         variance, weights = known.variance[rows], known.weights[rows]
+        lowest = np.zeros(len(rows))
         taken: list[int] = []
         factor = np.empty((min(room, len(rows)), len(rows)))
         while len(taken) < len(factor):
-            score = np.where(known.open[rows], variance * weights, -np.inf)
+            score = variance * weights
+            score[~known.open[rows]] = -np.inf
             place = first_largest(score, known.tolerance)
             tied = score[place] >= rest - known.tolerance and rows[place] < first_outside
             # The first is the best of all, since no bound outside exceeds the front's scores when it is formed.
@@ -204,9 +206,13 @@ class _Search:
             row /= np.sqrt(variance[place] + self.tracker.noise)
             factor[len(taken)] = row
             self._took(int(rows[place]), variance[place])
-            variance = self.tracker.not_negative(variance - row * row, known.level)
+            row *= row
+            variance -= row
+            np.minimum(lowest, variance, out=lowest)
+            np.maximum(variance, 0.0, out=variance)
             self.after.append(variance[place])
             taken.append(place)
+        self.tracker.not_negative(lowest, known.level)
         corner = residual[np.ix_(taken, taken)]
         self.tracker.extend(known.matrix[rows[taken]], points[taken], whitened[taken], corner)
         known.observed(rows, variance)
