@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import synalign as sa
+from synalign.steps.publish import publish_if_stale
 from tests.llm.server import Answer, Server
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,15 +19,18 @@ CORPUS = ROOT / "fixtures" / "support.csv"
 @pytest.fixture(scope="session")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> sa.Workspace:
     """A workspace in which every step ran on the fixture corpus with the embedded defaults. Do not write to it."""
-    workspace = sa.open(tmp_path_factory.mktemp("filled") / "workspace")
-    task = {"description": "a message to a shop", "labels": {"praise": "is pleased", "refund": "wants money back"}}
-    workspace.configure(sa.Config.model_validate({"seed": 7, "task": task}))
-    workspace.ingest(CORPUS, label="label", test_share=0.2)
-    workspace.cluster(k=12)
-    workspace.select()
-    workspace.reason()
-    workspace.generate(per_selection=6)
-    workspace.align(features=256, label_shares="real")
+    with pytest.MonkeyPatch.context() as patch:
+        # Also where the test that comes first leaves the catalog out.
+        patch.setattr("synalign.steps.publish.publish_if_stale", publish_if_stale)
+        workspace = sa.open(tmp_path_factory.mktemp("filled") / "workspace")
+        task = {"description": "a message to a shop", "labels": {"praise": "is pleased", "refund": "wants money back"}}
+        workspace.configure(sa.Config.model_validate({"seed": 7, "task": task}))
+        workspace.ingest(CORPUS, label="label", test_share=0.2)
+        workspace.cluster(k=12)
+        workspace.select()
+        workspace.reason()
+        workspace.generate(per_selection=6)
+        workspace.align(features=256, label_shares="real")
     return workspace
 
 
