@@ -18,7 +18,7 @@ from synalign.numerics.threads import each
 if TYPE_CHECKING:
     import torch
 
-    from synalign.numerics.uncertainty import UncertaintyTracker
+    from synalign.numerics.posterior import Posterior
 
 #: Scores within this share of the largest prior score count as ties, which go to the smaller index: rounding in the
 #: factor reaches 1e-11 at a noise of 0.01 and a thousand picks.
@@ -44,9 +44,7 @@ class Candidates:
         least: candidates that the pool holds at least.
     """
 
-    def __init__(
-        self, tracker: UncertaintyTracker, matrix: np.ndarray, weights: np.ndarray, observed: int, least: int
-    ) -> None:
+    def __init__(self, tracker: Posterior, matrix: np.ndarray, weights: np.ndarray, observed: int, least: int) -> None:
         self.tracker, self.matrix, self.weights = tracker, matrix, weights
         covariance = tracker.covariance
 

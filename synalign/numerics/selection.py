@@ -21,7 +21,7 @@ from synalign.numerics.checks import as_matrix, as_vector, check_count
 from synalign.numerics.threads import blas_alone, each
 
 if TYPE_CHECKING:
-    from synalign.numerics.uncertainty import UncertaintyTracker
+    from synalign.numerics.posterior import Posterior
 
 #: From this share of the other candidates that the first pick did not move, the picks are called not informative.
 UNMOVED_SHARE = 0.9
@@ -62,7 +62,7 @@ class Picks:
 
 
 def select(
-    tracker: UncertaintyTracker,
+    tracker: Posterior,
     candidates: Any,
     budget: int,
     *,
@@ -120,7 +120,7 @@ class _Search:
 
     def __init__(
         self,
-        tracker: UncertaintyTracker,
+        tracker: Posterior,
         known: Candidates,
         groups: np.ndarray | None,
         quotas: np.ndarray,

@@ -166,7 +166,7 @@ def test_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = UncertaintyTracker(make_kernel("matern52", 2.0))
     whole.condition(points)
     expected = whole.variance(others)
-    monkeypatch.setattr("synalign.numerics.uncertainty._ROWS", 7)
+    monkeypatch.setattr("synalign.numerics.posterior._ROWS", 7)
     blocks = UncertaintyTracker(make_kernel("matern52", 2.0))
     blocks.condition(points)
     np.testing.assert_allclose(blocks.variance(others), expected, rtol=1e-10)
