@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +21,10 @@ from tests.steps.workspaces import (
     posterior,
     rows,
     selected,
-    unpublished,
     vectors_of,
 )
 
 ROUND: dict[str, Any] = {"budget": 3, "beta": 0.0}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_a_catalog() -> Iterator[None]:
-    with unpublished():
-        yield
 
 
 @pytest.fixture(scope="module")

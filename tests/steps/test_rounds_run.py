@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 import synalign as sa
 from synalign.errors import ConfigError
 from synalign.steps.context import Outcome
-from tests.steps.workspaces import corpus, one, rows, unpublished
+from tests.steps.workspaces import corpus, one, rows
 
 BEFORE, ROUND = ["ingest", "embed", "cluster"], ["select", "reason", "generate", "align", "round"]
 
@@ -65,12 +64,6 @@ def steps(outcomes: list[Outcome]) -> list[tuple[str, bool]]:
 def runs(folder: Path, step: str) -> list[str]:
     query = f"select run_id from runs where step = '{step}' order by sequence"
     return [row["run_id"] for row in rows(sa.open(folder / "w"), query)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_a_catalog() -> Iterator[None]:
-    with unpublished():
-        yield
 
 
 @pytest.fixture(scope="module")

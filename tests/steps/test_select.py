@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +12,7 @@ from sklearn.gaussian_process.kernels import RBF
 import synalign as sa
 from tests.conftest import CORPUS
 from tests.steps import workspaces
-from tests.steps.workspaces import centroids, copy, corpus, posterior, selected, unpublished
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_a_catalog() -> Iterator[None]:
-    with unpublished():
-        yield
+from tests.steps.workspaces import centroids, copy, corpus, posterior, selected
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import synalign as sa
 from synalign.errors import ConfigError, NotReadyError, NumericsError, SynAlignError, UsageError
 from synalign.store.schemas import TABLES
 from tests.conftest import CORPUS
-from tests.steps.workspaces import clustered, corpus, one, unpublished
+from tests.steps.workspaces import clustered, corpus, one
 
 #: Fifty messages; of the label 'rare' there is one.
 REAL = corpus().head(50)
@@ -31,12 +30,6 @@ class Negative(gpytorch.kernels.Kernel):
     def forward(self, x1: Any, x2: Any, diag: bool = False, **given: Any) -> Any:
         found = gpytorch.kernels.RBFKernel().forward(x1, x2, diag=diag, **given)
         return -found
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_a_catalog() -> Iterator[None]:
-    with unpublished():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,11 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern
 
 import synalign as sa
 from tests.cli.inside import cli
-from tests.steps.workspaces import centroids, clustered, copy, corpus, one, posterior, selected, unpublished, vectors_of
+from tests.steps.workspaces import centroids, clustered, copy, corpus, one, posterior, selected, vectors_of
 
 #: 120 messages, and thirty of them again under other names.
 REAL = pl.concat([corpus().head(120), corpus().head(30)]).with_columns(key=pl.format("m{}", pl.int_range(150)))
 K = 12
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_a_catalog() -> Iterator[None]:
-    with unpublished():
-        yield
 
 
 @pytest.fixture(scope="module")
