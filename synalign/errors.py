@@ -56,9 +56,22 @@ class ModelError(SynAlignError):
 
 
 class ModelUnavailableError(ModelError):
-    """A time-out, a rate limit, a server error or no connection: the endpoint may answer later."""
+    """A time-out, a rate limit, a server error or no connection: the endpoint may answer later.
+
+    `overloaded`: the endpoint has too much to do (429, 503, a time-out), so that fewer requests at once may help.
+    `retry_after`: seconds that it asks to wait, if it does. `uncertain`: the request may have been answered, and
+    billed, though no reply arrived.
+    """
 
     retryable = True
+
+    def __init__(
+        self, message: str, *, overloaded: bool = False, retry_after: float | None = None, uncertain: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.overloaded = overloaded
+        self.retry_after = retry_after
+        self.uncertain = uncertain
 
 
 class ModelAuthError(ModelError):
@@ -67,3 +80,7 @@ class ModelAuthError(ModelError):
 
 class ModelRefusedError(ModelError):
     """The endpoint understood this one request and refused it (bad request, content filter)."""
+
+
+class BudgetError(ModelError):
+    """The next request could cost more than what is left of the budget, so it was not sent."""

@@ -25,11 +25,18 @@ _MAX_CELL = 80
 
 
 @contextmanager
-def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Yield a progress callback that draws one bar for each kind of work; nothing is drawn when not on a terminal."""
-    console = Console(stderr=True)
+def progress_bars() -> Iterator[tuple[Callable[[str, int, int], None], Callable[[str], None]]]:
+    """Yield a callback that draws one bar for each kind of work, and one that prints a notice above them.
+
+    No bar is drawn when not on a terminal.
+    """
+    console = Console(stderr=True, highlight=False)
+
+    def notice(text: str) -> None:
+        console.print(Text(text, "yellow"), soft_wrap=True)
+
     if not console.is_terminal:
-        yield lambda _what, _done, _total: None
+        yield (lambda _what, _done, _total: None), notice
         return
     columns = (
         SpinnerColumn(),
@@ -53,7 +60,7 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
             bars.remove_task(tasks.pop(what))
 
     try:
-        yield report
+        yield report, notice
     finally:
         bars.stop()
 

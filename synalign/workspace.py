@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -12,46 +11,54 @@ from typing import TYPE_CHECKING, Any
 
 from synalign import config as configuration
 from synalign.config import CONFIG_NAME, Config, RunConfig
-from synalign.errors import StoreError, SynAlignError, UsageError, WorkspaceBusyError, WorkspaceNotFoundError
+from synalign.errors import SynAlignError, UsageError, WorkspaceNotFoundError
+from synalign.verbs import Verbs
 
 if TYPE_CHECKING:
     import polars as pl
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
-    from gpytorch.kernels import Kernel
 
-    from synalign.steps.check import Check
     from synalign.steps.context import Context, Outcome, Progress
     from synalign.steps.training import TrainingData
 
 CATALOG_NAME = "catalog.duckdb"
-_LOCK_NAME = ".lock"
 
 
-def open(path: str | os.PathLike[str], *, create: bool = True, progress: Progress | None = None) -> Workspace:
+def open(
+    path: str | os.PathLike[str],
+    *,
+    create: bool = True,
+    progress: Progress | None = None,
+    notice: Callable[[str], None] | None = None,
+) -> Workspace:
     """Open the workspace in a folder. The folder is made by the first write.
 
     Args:
         path: of the folder.
         create: False demands that the workspace exists.
         progress: told of long work as (what, done, total); by default nothing is reported.
+        notice: told what a user should know while a step is under way, such as a pause that an endpoint asks for.
 
     Raises:
         WorkspaceNotFoundError: if `create` is False and there is none; or if the path is a file, or a folder that
             holds other things.
         ConfigError: if its configuration is not valid.
     """
-    return Workspace(Path(path), create=create, progress=progress)
+    return Workspace(Path(path), create=create, progress=progress, notice=notice)
 
 
 def run(
     path: str | os.PathLike[str],
     *,
     progress: Progress | None = None,
+    notice: Callable[[str], None] | None = None,
+    budget: str | None = None,
     report: Callable[[Outcome], None] | None = None,
 ) -> list[Outcome]:
     """Do all that a run file (TOML) says, or all steps of a workspace; what is done already is not done again.
 
-    The file's settings become those of the workspace. `report` is told of each outcome as its step ends.
+    The file's settings become those of the workspace, but for `budget`, which is for this call. `report` is told of
+    each outcome as its step ends.
 
     Raises:
         UsageError: if there is no such file. Nothing is done then.
@@ -60,7 +67,7 @@ def run(
     """
     file = Path(path).expanduser()
     if (file / CONFIG_NAME).is_file():
-        workspace = open(file, create=False, progress=progress)
+        workspace = open(file, create=False, progress=progress, notice=notice)
         plan = RunConfig(workspace=file, **dict(workspace.config))
     elif not file.exists():
         raise UsageError(
@@ -68,20 +75,28 @@ def run(
         )
     else:
         plan = configuration.load(RunConfig, file)
-        workspace = open(file.parent / plan.workspace.expanduser(), progress=progress)
-    return workspace.run(plan, base=file.parent, report=report)
+        workspace = open(file.parent / plan.workspace.expanduser(), progress=progress, notice=notice)
+    return workspace.run(plan, base=file.parent, report=report, budget=budget)
 
 
-class Workspace:
+class Workspace(Verbs):
     """One workspace. Steps return an `Outcome`; each does nothing, and says so, when its run exists already.
 
     A value given to a step overrides the configuration for that call. Writing takes the workspace's lock: a second
     writer gets WorkspaceBusyError; readers are never blocked.
     """
 
-    def __init__(self, path: Path, *, create: bool = True, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        create: bool = True,
+        progress: Progress | None = None,
+        notice: Callable[[str], None] | None = None,
+    ) -> None:
         from synalign.store.lake import Lake
         from synalign.store.ledger import Ledger
+        from synalign.store.locks import WRITING, Locks
 
         # Absolute, since a process may change its folder, and without ~, which libraries below would read differently.
         self.path = path = Path(os.path.abspath(path.expanduser()))
@@ -92,15 +107,16 @@ class Workspace:
             raise WorkspaceNotFoundError(
                 f"There is no workspace in {path}.{_nearby(path)} 'synalign init {path}' makes one."
             )
-        if not there and path.is_dir() and any(path.iterdir()) and not (path / _LOCK_NAME).exists():
+        if not there and path.is_dir() and any(path.iterdir()) and not (path / WRITING).exists():
             raise WorkspaceNotFoundError(
                 f"The folder {path} holds other things and no workspace. Give a new folder, so that nothing is mixed."
             )
         self.config = configuration.load(Config, path / CONFIG_NAME) if (path / CONFIG_NAME).is_file() else Config()
         self._progress = progress
+        self._notice = notice
         self._lake = Lake(path / "lance")
         self._ledger = Ledger(path / "ledger.sqlite")
-        self._writer: int | None = None  # the thread that holds the lock
+        self._locks = Locks(path)
 
     def __repr__(self) -> str:
         """The path."""
@@ -113,217 +129,12 @@ class Workspace:
         with self._writing():
             self._write_config(config)
 
-    def ingest(
-        self,
-        source: Any,
-        *,
-        text: str = "text",
-        label: str | None = None,
-        id: str | None = None,
-        split: str | None = None,
-        synthetic: bool = False,
-        skip_empty: bool = False,
-        query: str | None = None,
-        test_share: float | None = None,
-    ) -> Outcome:
-        """Bring in labelled text. The same content again adds nothing.
-
-        Args:
-            source: a path (.csv, .tsv, .jsonl, .parquet, or .duckdb with a query), a polars or pandas frame, or an
-                Arrow table.
-            text, label, id, split: the columns with that meaning; all other columns are kept. Without an id, the id
-                is a hash of the content and repeated rows become a multiplicity.
-            synthetic: whether the text was generated; it is then weighted, and never shown as a demonstration.
-            skip_empty: leave out rows without text, rather than refuse the file.
-            query: SQL over a DuckDB file.
-            test_share: put this share of the records, by the hash of the id, into the test split.
-
-        Raises:
-            InputError, UsageError: saying what is wrong and where. Nothing is written then.
-        """
-        from synalign.steps import ingest as step
-        from synalign.store.records import Columns
-
-        records = step.read(
-            source,
-            Columns(text, label, id, split),
-            synthetic=synthetic,
-            skip_empty=skip_empty,
-            test_share=test_share,
-            query=query,
-        )
-        with self._writing():
-            return step.ingest(self._context(), records, synthetic=synthetic)
-
-    def embed(
-        self,
-        *,
-        model: str | None = None,
-        dimensions: int | None = None,
-        base_url: str | None = None,
-        refit: bool = False,
-    ) -> Outcome:
-        """Embed all records that have no vector yet. See `synalign.steps.embed.embed`."""
-        from synalign.steps.embed import embed
-
-        with self._writing():
-            return embed(self._context(), model=model, dimensions=dimensions, base_url=base_url, refit=refit)
-
-    def cluster(
-        self,
-        *,
-        k: int | None = None,
-        by_label: bool | None = None,
-        embedder: str | None = None,
-        refit: bool = False,
-    ) -> Outcome:
-        """Cluster the real training records. See `synalign.steps.cluster.cluster`."""
-        from synalign.steps.cluster import cluster
-
-        with self._writing():
-            return cluster(self._context(), k=k, by_label=by_label, embedder=embedder, refit=refit)
-
-    def select(
-        self,
-        *,
-        budget: int | None = None,
-        unit: str | None = None,
-        demonstrations: int | None = None,
-        show: str | None = None,
-        kernel: str | Kernel | None = None,
-        length_scale: float | str | None = None,
-        ard: bool | None = None,
-        noise: float | None = None,
-        beta: float | None = None,
-        label_shares: str | dict[str, float] | None = None,
-        min_per_label: int | None = None,
-        min_variance: float | None = None,
-        min_gain: float | None = None,
-        batch: int | None = None,
-        guide: str | None = None,
-        round: int | str | None = None,
-        embedder: str | None = None,
-        refit: bool = False,
-    ) -> Outcome:
-        """Select where the Gaussian process is uncertain, and demonstrations there. See `synalign.steps.select`, and
-        `synalign.config.Select` for what each setting means. `kernel` may be any gpytorch kernel."""
-        from synalign.steps.select import select
-
-        with self._writing():
-            return select(
-                self._context(),
-                budget=budget,
-                unit=unit,
-                demonstrations=demonstrations,
-                show=show,
-                kernel=kernel,
-                length_scale=length_scale,
-                ard=ard,
-                noise=noise,
-                beta=beta,
-                label_shares=label_shares,
-                min_per_label=min_per_label,
-                min_variance=min_variance,
-                min_gain=min_gain,
-                batch=batch,
-                guide=guide,
-                round=round,
-                embedder=embedder,
-                refit=refit,
-            )
-
-    def reason(self, *, model: str | None = None, base_url: str | None = None) -> Outcome:
-        """Have the language model state the attributes of each selection. See `synalign.steps.reason`."""
-        from synalign.steps.reason import reason
-
-        with self._writing():
-            return reason(self._context(), model=model, base_url=base_url)
-
-    def generate(
-        self, *, per_selection: int | None = None, model: str | None = None, base_url: str | None = None
-    ) -> Outcome:
-        """Have the language model write new records. See `synalign.steps.generate`."""
-        from synalign.steps.generate import generate
-
-        with self._writing():
-            return generate(self._context(), per_selection=per_selection, model=model, base_url=base_url)
-
-    def align(
-        self,
-        *,
-        strength: float | str | None = None,
-        features: int | str | None = None,
-        kernel: str | None = None,
-        bandwidths: Sequence[float] | float | None = None,
-        by_label: bool | None = None,
-        match: Sequence[str] | str | None = None,
-        quality: bool | None = None,
-        label_shares: str | dict[str, float] | None = None,
-        max_weight_ratio: float | None = None,
-        min_effective_share: float | None = None,
-        duplicates: float | None = None,
-        prior: str | None = None,
-        weight_set: str | None = None,
-        embedder: str | None = None,
-        device: str | None = None,
-    ) -> Outcome:
-        """Learn one sampling weight for each synthetic record. See `synalign.steps.align`, and `synalign.config.Align`
-        for what each setting means."""
-        from synalign.steps.align import align
-
-        with self._writing():
-            return align(
-                self._context(),
-                strength=strength,
-                features=features,
-                kernel=kernel,
-                bandwidths=bandwidths,
-                by_label=by_label,
-                match=match,
-                quality=quality,
-                label_shares=label_shares,
-                max_weight_ratio=max_weight_ratio,
-                min_effective_share=min_effective_share,
-                duplicates=duplicates,
-                prior=prior,
-                weight_set=weight_set,
-                embedder=embedder,
-                device=device,
-            )
-
-    def score(self, *, weight_set: str | None = None, into: str | None = None) -> Outcome:
-        """Weight all synthetic records, new ones too, by the stored dual vectors of a weight set, without refitting,
-        as a new set. See `synalign.steps.score`."""
-        from synalign.steps.score import score
-
-        with self._writing():
-            return score(self._context(), weight_set=weight_set, into=into)
-
-    def use_weights(self, weight_set: str) -> Outcome:
-        """Make a named weight set the current one. See `synalign.steps.weight_sets`."""
-        from synalign.steps.weight_sets import use_set
-
-        with self._writing():
-            return use_set(self._context(), weight_set)
-
-    def check(
-        self,
-        *,
-        weight_set: str | None = None,
-        max_mmd_ratio: float | None = None,
-        min_ess: float | None = None,
-        max_auc: float | None = None,
-    ) -> Check:
-        """Say whether a weight set keeps these limits, and why not. See `synalign.steps.check`."""
-        from synalign.steps.check import check
-
-        with self._writing():
-            return check(
-                self._context(), weight_set=weight_set, max_mmd_ratio=max_mmd_ratio, min_ess=min_ess, max_auc=max_auc
-            )
-
     def run(
-        self, plan: RunConfig, base: Path = Path(), report: Callable[[Outcome], None] | None = None
+        self,
+        plan: RunConfig,
+        base: Path = Path(),
+        report: Callable[[Outcome], None] | None = None,
+        budget: str | None = None,
     ) -> list[Outcome]:
         """Do the steps of a run configuration in order; relative source paths start from `base`."""
         from synalign import pipeline
@@ -342,7 +153,11 @@ class Workspace:
                 for source in plan.sources:
                     given = source.model_dump(exclude={"path"})
                     note(self.ingest(base / source.path.expanduser(), **given))
-            for outcome in pipeline.run(self._context(), steps, plan.rounds):
+            context = self._context()
+            if budget is not None:
+                llm = configuration.override(self.config.llm, {"budget": budget})
+                context = replace(context, config=self.config.model_copy(update={"llm": llm}))
+            for outcome in pipeline.run(context, steps, plan.rounds):
                 note(outcome)
         return outcomes
 
@@ -453,7 +268,7 @@ class Workspace:
         from synalign.steps.gc import gc
 
         with self._writing():
-            return gc(self._context())
+            return gc(self._context(), replies=self._locks.only_caller())
 
     def _verdict(self, where: str, reason: str, *, excluded: bool) -> Outcome:
         from synalign.steps.exclude import exclude
@@ -466,10 +281,19 @@ class Workspace:
         return outcome if excluded else replace(outcome, step="include")
 
     def _context(self) -> Context:
-        from synalign.steps.context import Context, quiet
+        from synalign.steps.context import Context, quiet, untold
         from synalign.store.journal import Journal
 
-        return Context(self.path, self.config, self._lake, Journal(self._lake), self._ledger, self._progress or quiet)
+        return Context(
+            self.path,
+            self.config,
+            self._lake,
+            Journal(self._lake),
+            self._ledger,
+            self._progress or quiet,
+            self._notice or untold,
+            self._locks.calling,
+        )
 
     def _write_config(self, config: Config) -> None:
         path = self.path / CONFIG_NAME
@@ -483,26 +307,13 @@ class Workspace:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """Hold the workspace's lock, and publish the catalog at the end of the outermost use if anything changed."""
-        from filelock import FileLock, Timeout
-
         from synalign.steps.publish import publish_if_stale
 
-        if self._writer == threading.get_ident():
-            yield
-            return
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / _LOCK_NAME).acquire(timeout=0)
-        except Timeout as error:
-            raise WorkspaceBusyError(
-                f"Another process is writing to the workspace {self.path}. Wait for it to end, and try again. Reading "
-                "('synalign sql', 'synalign status') works meanwhile."
-            ) from error
-        except OSError as error:
-            raise StoreError(f"The workspace {self.path} cannot be written: {error}. Nothing was changed.") from error
-        try:
-            with lock:
-                self._writer = threading.get_ident()
+        with self._locks.writing() as outermost:
+            if not outermost:
+                yield
+                return
+            try:
                 if not (self.path / CONFIG_NAME).is_file():
                     self._write_config(self.config)
                 try:
@@ -515,9 +326,8 @@ class Workspace:
                         failure.add_note(f"The catalog could not be published either: {error}")
                     raise
                 publish_if_stale(self._context(), self.path / CATALOG_NAME)
-        finally:
-            self._writer = None
-            self._ledger.close()
+            finally:
+                self._ledger.close()
 
 
 def _nearby(path: Path) -> str:

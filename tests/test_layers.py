@@ -22,9 +22,10 @@ ALLOWED = {
     "llm": {"errors", "ids", "config", "resources", "llm"},
     "steps": {"errors", "ids", "config", "resources", "steps", "version", *ROOMS},
     "pipeline": {"errors", "config", "steps"},
-    "workspace": {"errors", "config", "pipeline", "steps", "store", "workspace"},
+    "verbs": {"steps", "store"},
+    "workspace": {"errors", "config", "pipeline", "steps", "store", "verbs"},
     "terminal": {"errors", "steps"},
-    "cli": {"errors", "config", "terminal", "workspace", "steps", "version"},
+    "cli": {"errors", "cli", "config", "terminal", "workspace", "steps", "version"},
     "synalign": {"config", "errors", "numerics", "steps", "version", "workspace"},
 }
 
@@ -35,7 +36,7 @@ OWNERS = {
     "duckdb": {"store/query.py"},
     "openai": {"llm/client.py"},
     "jinja2": {"llm/prompts.py"},
-    "typer": {"cli.py"},
+    "typer": {"cli/app.py", "cli/corpus.py", "cli/model.py", "cli/query.py", "cli/weights.py"},
     "rich": {"terminal.py"},
 }
 NUMERICS_LIBRARIES = {"numpy", "scipy", "torch", "gpytorch", "sklearn", "threadpoolctl"}
@@ -99,7 +100,7 @@ def test_a_library_is_imported_by_its_owner_alone(library: str) -> None:
 def test_steps_hold_no_select_and_files_stay_short() -> None:
     for path in FILES:
         text = path.read_text(encoding="utf-8")
-        assert len(text.splitlines()) <= 400 or path.name in ("workspace.py", "cli.py"), f"{path} is too long"
+        assert len(text.splitlines()) <= 400, f"{path} is too long"
         assert len(text.splitlines()) <= 600
         if place(path) == "steps":
             strings = [node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)]

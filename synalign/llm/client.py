@@ -1,15 +1,20 @@
 """OpenAI-compatible endpoints. Only this module imports openai, and only here its exceptions are known.
 
-Retries with backoff, and the waits that a server asks for, are the openai client's own. Each of its exceptions becomes
-one typed error that says what happened, where, and what to do; no message holds a key.
+Requests are sent once: trying again, and the waits that a server asks for, are up to `engine`. Each exception of the
+client becomes one typed error that says what happened, where, and what to do; no message and no reply holds a key.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import importlib
+import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -29,6 +34,17 @@ MODES = ("json_schema", "json_object", "text")
 _FORMAT_WORDS = ("response_format", "json_schema", "json_object", "json mode", "schema", "grammar", "guided")
 # Codes that say the content was the trouble: another response format would be refused as well.
 _CONTENT_CODES = ("content_filter", "context_length_exceeded", "invalid_prompt", "string_above_max_length")
+# Statuses that may pass, those of them that say too much is asked for at once, and those of a gateway that gave up
+# waiting while the model may go on.
+_PASSING = (408, 409, 425, 429)
+_OVERLOADED = (408, 425, 429, 502, 503, 504, 529)
+_GAVE_UP = (408, 504, 524)
+# Statuses of what a server does not have or does not do.
+_ABSENT = (404, 405, 501)
+# Errors of the connection that come before a request is sent.
+_UNSENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")
+# A key is taken out of texts from this length on: a shorter one is no secret, and stands in ordinary words.
+_MIN_KEY = 8
 
 
 class Endpoint:
@@ -54,16 +70,21 @@ class Endpoint:
         self.has_key = bool(key)
         self.key = key or "not-needed"
 
+    def without_key(self, text: str) -> str:
+        """Return `text` without the key, should a server send it back."""
+        return text.replace(self.key, "[key]") if self.has_key and len(self.key) >= _MIN_KEY else text
+
     def redact(self, text: str) -> str:
         """Return `text` on one line of at most 300 characters, without the key."""
-        line = " ".join(text.replace(self.key, "[key]").split())
+        line = " ".join(self.without_key(text).split())
         return line if len(line) <= 300 else line[:300] + "..."
 
 
 class OpenAIChat:
     """A chat model behind an OpenAI-compatible endpoint."""
 
-    def __init__(self, settings: Llm, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, settings: Llm, environ: Mapping[str, str] = os.environ, mode: str | None = None) -> None:
+        """`mode`: the one of MODES that this server is known to take."""
         import openai
 
         self._endpoint = Endpoint(settings.base_url, settings.api_key_env, environ)
@@ -71,13 +92,14 @@ class OpenAIChat:
             api_key=self._endpoint.key,
             base_url=self._endpoint.base_url,
             timeout=settings.timeout,
-            max_retries=settings.max_attempts - 1,
+            max_retries=0,
         )
         self._timeout = settings.timeout
+        self._response = _response_type(openai.DefaultAsyncHttpxClient)
         # The mode that the server takes, as far as is known. The first request that is refused negotiates, under the
         # lock; others that are refused meanwhile wait for what comes of it.
-        self._mode = 0
-        self._proved = False
+        self._mode = MODES.index(mode) if mode in MODES else 0
+        self._proved = mode in MODES
         self._negotiating = asyncio.Lock()
 
     async def complete(self, request: ChatRequest) -> ChatReply:
@@ -87,7 +109,7 @@ class OpenAIChat:
             try:
                 return await self._send(request, mode, started, spent)
             except _FormatRefusedError as refused:
-                spent += refused.attempts
+                spent += 1
                 async with self._negotiating:
                     if self._mode <= mode:  # nobody found a mode while this request waited
                         return await self._negotiate(request, started, spent, refused)
@@ -104,8 +126,8 @@ class OpenAIChat:
         for mode in range(self._mode + 1, len(MODES)):
             try:
                 reply = await self._send(request, mode, started, spent)
-            except _FormatRefusedError as refused:
-                spent += refused.attempts
+            except _FormatRefusedError:
+                spent += 1
             else:
                 self._mode = mode
                 return reply
@@ -115,21 +137,29 @@ class OpenAIChat:
         import openai
 
         where = f"{request.model!r} at {self._endpoint.base_url}"
+        attempts = spent + 1
         try:
-            raw = await self._client.chat.completions.with_raw_response.create(**self._arguments(request, mode))
+            # The client's own limit is on silence: a reply that trickles would be waited for without end.
+            async with asyncio.timeout(self._timeout):
+                # Not chat.completions.create: converting the body and the reply by their types takes that longer than
+                # all else that is done here, and the reply is validated anyway.
+                raw = await self._client.post(
+                    "/chat/completions", body=chat_body(request, MODES[mode], self._endpoint), cast_to=self._response
+                )
+        except TimeoutError as error:
+            raise attempted(_late(where, self._timeout), attempts) from error
         except openai.OpenAIError as error:
-            tries = _attempts(error)
             typed = translate(error, where, self._endpoint, self._timeout)
             if MODES[mode] != "text" and self._refuses_format(error):
-                raise _FormatRefusedError(typed, tries) from error
-            raise attempted(typed, spent + tries) from error
+                raise _FormatRefusedError(typed) from error
+            raise attempted(typed, attempts) from error
         self._proved = True
-        attempts = spent + raw.retries_taken + 1
         try:
-            found = read_completion(raw.text)
+            found = read_completion(self._endpoint.without_key(raw.text))
         except ForeignReplyError as error:
-            kind = ModelUnavailableError if error.retryable else ModelRefusedError
-            raise attempted(kind(f"{where}: {self._endpoint.redact(str(error))}"), attempts) from error
+            said = f"{where}: {self._endpoint.redact(str(error))}"
+            typed = ModelUnavailableError(said, uncertain=True) if error.retryable else ModelRefusedError(said)
+            raise attempted(typed, attempts) from error
         if found.refused:
             raise attempted(ModelRefusedError(f"{where}: {self._endpoint.redact(found.refused)}"), attempts)
         return ChatReply(
@@ -142,21 +172,6 @@ class OpenAIChat:
             time.perf_counter() - started,
             MODES[mode],
         )
-
-    def _arguments(self, request: ChatRequest, mode: int) -> dict[str, Any]:
-        arguments: dict[str, Any] = {
-            "model": request.model,
-            "messages": [{"role": "system", "content": request.system}, {"role": "user", "content": request.user}],
-        }
-        if MODES[mode] == "json_schema":
-            schema = {"name": request.schema_name, "schema": dict(request.schema), "strict": True}
-            arguments["response_format"] = {"type": "json_schema", "json_schema": schema}
-        elif MODES[mode] == "json_object":
-            arguments["response_format"] = {"type": "json_object"}
-        # OpenAI's newer models refuse max_tokens; most other servers know nothing else.
-        limit = "max_completion_tokens" if self._endpoint.is_openai else "max_tokens"
-        given = {"temperature": request.temperature, limit: request.max_tokens, "seed": request.seed}
-        return arguments | {name: value for name, value in given.items() if value is not None}
 
     def _refuses_format(self, error: openai.OpenAIError) -> bool:
         """Return whether a refusal may be about the response format.
@@ -174,13 +189,65 @@ class OpenAIChat:
         return named or (not self._proved and error.status_code in (400, 422))
 
 
+def chat_body(request: ChatRequest, mode: str, endpoint: Endpoint) -> dict[str, Any]:
+    """Return the body of a request to an endpoint; `mode`: the one of MODES in which structure is asked for."""
+    body: dict[str, Any] = {"model": request.model, "messages": request.messages}
+    if mode == "json_schema":
+        schema = {"name": request.schema_name, "schema": dict(request.schema), "strict": True}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    elif mode == "json_object":
+        body["response_format"] = {"type": "json_object"}
+    # OpenAI's newer models refuse max_tokens; most other servers know nothing else.
+    limit = "max_completion_tokens" if endpoint.is_openai else "max_tokens"
+    given = {"temperature": request.temperature, limit: request.max_tokens, "seed": request.seed}
+    return body | {name: value for name, value in given.items() if value is not None}
+
+
+class Connection:
+    """What is asked of an endpoint beside chat and embeddings, one request after another, each sent once.
+
+    Raises:
+        ConfigError, ModelAuthError: as Endpoint does.
+    """
+
+    def __init__(self, settings: Llm, environ: Mapping[str, str] = os.environ) -> None:
+        import openai
+
+        self.endpoint = Endpoint(settings.base_url, settings.api_key_env, environ)
+        self._timeout = settings.timeout
+        self.client = openai.OpenAI(
+            api_key=self.endpoint.key, base_url=self.endpoint.base_url, timeout=settings.timeout, max_retries=0
+        )
+
+    @contextlib.contextmanager
+    def typed(self, what: str) -> Iterator[None]:
+        """Turn the client's exceptions into typed errors; `what`: names in messages what was asked for.
+
+        Raises:
+            AbsentError: if the endpoint says that it has no such thing, or does not do such things.
+            ModelError: or one of its kinds, or ConfigError, as for chat.
+        """
+        import openai
+
+        where = f"{what} at {self.endpoint.base_url}"
+        try:
+            yield
+        except openai.OpenAIError as error:
+            if isinstance(error, openai.APIStatusError) and error.status_code in _ABSENT:
+                raise AbsentError(f"HTTP {error.status_code}: {self.endpoint.redact(_said(error))}") from error
+            raise translate(error, where, self.endpoint, self._timeout) from error
+
+
+class AbsentError(Exception):
+    """What was asked for is not there; who asked knows what that means, and raises the typed error."""
+
+
 class _FormatRefusedError(Exception):
     """The server would not take a response format; `error` is what to raise if it takes none."""
 
-    def __init__(self, error: ModelError | ConfigError, attempts: int) -> None:
+    def __init__(self, error: ModelError | ConfigError) -> None:
         super().__init__(str(error))
         self.error = error
-        self.attempts = attempts
 
 
 def translate(error: openai.OpenAIError, where: str, endpoint: Endpoint, timeout: float) -> ModelError | ConfigError:
@@ -191,11 +258,14 @@ def translate(error: openai.OpenAIError, where: str, endpoint: Endpoint, timeout
     """
     import openai
 
+    sent = type(error.__cause__).__name__ not in _UNSENT
     if isinstance(error, openai.APITimeoutError):
-        return ModelUnavailableError(f"{where} did not answer within {timeout:g} s. Raise llm.timeout, or try again.")
+        return _late(where, timeout, sent)
     if isinstance(error, openai.APIConnectionError):
         cause = endpoint.redact(str(error.__cause__ or error))
-        return ModelUnavailableError(f"{where} cannot be reached: {cause}. Check base_url and that the server runs.")
+        return ModelUnavailableError(
+            f"{where} cannot be reached: {cause}. Check base_url and that the server runs.", uncertain=sent
+        )
     if not isinstance(error, openai.APIStatusError):
         return ModelError(f"{where}: the client failed: {endpoint.redact(str(error))}")
     status = error.status_code
@@ -215,8 +285,13 @@ def translate(error: openai.OpenAIError, where: str, endpoint: Endpoint, timeout
             f"There is no {where} ({said}). Check the model's name, and that base_url is the part before "
             f"/chat/completions, which often ends in /v1."
         )
-    if status in (408, 409, 425, 429) or status >= 500:
-        return ModelUnavailableError(f"{where} could not answer ({said}). Try again later, or lower llm.concurrency.")
+    if status in _PASSING or status >= 500:
+        return ModelUnavailableError(
+            f"{where} could not answer ({said}). Try again later, or lower llm.concurrency.",
+            overloaded=status in _OVERLOADED,
+            retry_after=_retry_after(error.response.headers),
+            uncertain=status in _GAVE_UP,
+        )
     return ModelRefusedError(f"{where} refused the request ({said}).")
 
 
@@ -264,10 +339,31 @@ def openai_embed(
     return np.concatenate(blocks) if blocks else np.empty((0, dimensions or 0), dtype=np.float32)
 
 
-def _attempts(error: openai.OpenAIError) -> int:
-    """Return how many requests the client sent before it raised `error`, from the retry count that it sends along."""
-    request = getattr(error, "request", None)
-    return 1 + int(request.headers.get("x-stainless-retry-count", 0)) if request is not None else 1
+def _response_type(client: type) -> Any:
+    """Return the raw response of the HTTP library below the openai client: which one it is differs by version."""
+    library = client.__bases__[0].__module__.partition(".")[0]
+    return importlib.import_module(library).Response
+
+
+def _late(where: str, timeout: float, sent: bool = True) -> ModelUnavailableError:
+    said = f"{where} did not answer within {timeout:g} s. Raise llm.timeout, or try again."
+    return ModelUnavailableError(said, overloaded=True, uncertain=sent)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that a server asks to wait, as a number or until a date, or None."""
+    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        said = headers.get(name, "").strip()
+        with contextlib.suppress(ValueError):
+            if math.isfinite(seconds := float(said) / unit):
+                return max(0.0, seconds)
+        if unit == 1.0 and said:
+            try:
+                until = parsedate_to_datetime(said)
+            except ValueError:
+                return None
+            return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    return None
 
 
 def _said(error: openai.APIStatusError) -> str:

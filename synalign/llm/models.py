@@ -9,8 +9,9 @@ from synalign.errors import ConfigError
 from synalign.llm.chat import ChatModel
 
 
-def open_model(settings: Llm, base_dir: Path) -> ChatModel:
-    """Return the model that `settings.model` names; paths of recordings are relative to `base_dir`.
+def open_model(settings: Llm, base_dir: Path, mode: str | None = None) -> ChatModel:
+    """Return the model that `settings.model` names; paths of recordings are relative to `base_dir`. `mode`:
+    how structure is known to be asked for at this endpoint.
 
     Raises:
         ConfigError: for an unknown builtin, or a recording that is missing or not valid.
@@ -29,7 +30,7 @@ def open_model(settings: Llm, base_dir: Path) -> ChatModel:
         return ReplayModel(_recording_path(rest, base_dir))
     from synalign.llm.client import OpenAIChat
 
-    return OpenAIChat(settings)
+    return OpenAIChat(settings, mode=mode)
 
 
 def recording(model: str, base_dir: Path) -> str | None:

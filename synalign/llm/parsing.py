@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from synalign.llm.schemas import list_field
+from synalign.llm.plaintext import repaired
+from synalign.llm.schemas import list_field, required_fields
 
 M = TypeVar("M", bound=BaseModel)
 
 # Places in one reply where decoding is tried and fails before the search is given up: it bounds hostile input.
 _MAX_MISSES = 1000
+
+# What stands between the elements of a list.
+_SEPARATORS = " \t\r\n,"
 
 # Not strict: raw line breaks inside strings, which models write, are let through.
 _DECODER = json.JSONDecoder(strict=False)
@@ -30,10 +34,14 @@ class ParseFailure:
 
     `empty`: nothing but white space. `not_json`: no JSON object or list in it. `truncated`: it ends before its JSON
     does. `wrong_shape`: JSON, but not what was asked for. `broken_item`: one item of a list is not; the others are.
+
+    `raw`: what cannot be used, as text that can be stored: the whole reply, the one item as JSON, or what is left of a
+    reply that ends too early.
     """
 
     reason: Literal["empty", "not_json", "truncated", "wrong_shape", "broken_item"]
     detail: str
+    raw: str
 
 
 @dataclass(frozen=True)
@@ -52,31 +60,42 @@ def parse(raw: str, model: type[M]) -> Parsed[M] | ParseFailure:
     is, strings for items that have a `text`, and one JSON object after another. Items that do not fit, and the rest of
     a reply that ends too early, become `problems`, and the complete items are kept.
     """
+    raw = repaired(raw)
     text = raw.strip()
     if not text:
-        return ParseFailure("empty", "the reply has no text")
+        return ParseFailure("empty", "the reply has no text", raw)
     if text.startswith("<think>") and "</think>" not in text:
-        return ParseFailure("truncated", "the reply ends inside its <think> block; raise llm.max_tokens")
+        return ParseFailure("truncated", "the reply ends inside its <think> block; raise llm.max_tokens", raw)
     _, closed, answer = text.rpartition("</think>")
     regions = [answer, text] if closed else [text]
     failures: list[ParseFailure] = []
     for region in regions:
         found = _parse_region(region, model)
         if isinstance(found, Parsed):
-            return found
+            return found if all(problem.raw for problem in found.problems) else _told(found, raw)
         failures.append(found)
-    return next((failure for failure in failures if failure.reason != "not_json"), failures[0])
+    told = next((failure for failure in failures if failure.reason != "not_json"), failures[0])
+    return replace(told, raw=raw)
+
+
+def _told(found: Parsed[M], raw: str) -> Parsed[M]:
+    """Have the broken items that could not be written out again show the whole reply."""
+    problems = (
+        replace(problem, raw=raw) if problem.reason == "broken_item" and not problem.raw else problem
+        for problem in found.problems
+    )
+    return Parsed(found.value, tuple(problems))
 
 
 def _parse_region(text: str, model: type[M]) -> Parsed[M] | ParseFailure:
     values = list(_values(text))
     shape = list_field(model)
     if shape is not None:  # what names the list that was asked for comes before what merely looks like one
-        values.sort(key=lambda value: not (isinstance(value, dict) and shape[0] in value))
+        values.sort(key=lambda piece: not (isinstance(piece.value, dict) and shape[0] in piece.value))
     failures: list[ParseFailure] = []
     if not _cut_short(text):
-        for value in values:
-            found = _validate(value, model)
+        for piece in values:
+            found = _validate(piece.value, model)
             if isinstance(found, Parsed):
                 return found
             failures.append(found)
@@ -86,32 +105,42 @@ def _parse_region(text: str, model: type[M]) -> Parsed[M] | ParseFailure:
     if failures:
         return failures[0]
     if _cut_short(text):
-        return ParseFailure("truncated", f"the reply's JSON ends early or is broken; it ends with {text[-60:]!r}")
-    return ParseFailure("not_json", f"no JSON object or list in the reply: {text[:120]!r}")
+        return ParseFailure("truncated", f"the reply's JSON ends early or is broken; it ends with {text[-60:]!r}", text)
+    return ParseFailure("not_json", f"no JSON object or list in the reply: {text[:120]!r}", text)
 
 
-def _values(text: str) -> Iterator[Any]:
+@dataclass(frozen=True)
+class _Piece:
+    """A JSON value that stands at text[start:end] of a reply."""
+
+    value: Any
+    start: int
+    end: int
+
+
+def _values(text: str) -> Iterator[_Piece]:
     """Yield each outermost JSON object or list that can be decoded, in order."""
     position = misses = 0
     while misses < _MAX_MISSES:
         starts = [start for start in (text.find("{", position), text.find("[", position)) if start >= 0]
         if not starts:
             return
-        decoded = _decode(text, min(starts))
-        if decoded is None:
+        piece = _decode(text, min(starts))
+        if piece is None:
             misses += 1
             position = min(starts) + 1
         else:
-            value, position = decoded
-            yield value
+            position = piece.end
+            yield piece
 
 
-def _decode(text: str, start: int) -> tuple[Any, int] | None:
-    """Return the JSON value that starts at `start`, and where it ends."""
+def _decode(text: str, start: int) -> _Piece | None:
+    """Return the JSON value that starts at `start`."""
     try:
-        return _DECODER.raw_decode(text, start)
-    except (ValueError, RecursionError):
+        value, end = _DECODER.raw_decode(text, start)
+    except (ValueError, RecursionError):  # a number of too many digits is a ValueError as well
         return None
+    return _Piece(value, start, end)
 
 
 def _cut_short(text: str) -> bool:
@@ -139,7 +168,7 @@ def _validate(value: Any, model: type[M]) -> Parsed[M] | ParseFailure:
     try:
         return Parsed(model.model_validate(value))
     except ValidationError as error:
-        return ParseFailure("wrong_shape", _explain(error))
+        return ParseFailure("wrong_shape", _explain(error), _raw(value))
 
 
 def _items_of(value: Any, model: type[BaseModel]) -> list[Any] | None:
@@ -163,10 +192,11 @@ def _items_of(value: Any, model: type[BaseModel]) -> list[Any] | None:
 
 
 def _fits(value: Any, item: type[BaseModel]) -> bool:
-    """Return whether `value` has the outline of an item: its keys, or a string for an item that is only a text."""
+    """Return whether `value` has the outline of an item: its keys, or a string for an item that needs only a text."""
+    needed = required_fields(item)
     if isinstance(value, str):
-        return list(item.model_fields) == ["text"]
-    return isinstance(value, dict) and set(item.model_fields) <= set(value)
+        return needed == ["text"]
+    return isinstance(value, dict) and set(needed) <= set(value)
 
 
 def _from_items(
@@ -180,51 +210,76 @@ def _from_items(
         try:
             kept.append(item.model_validate(value))
         except ValidationError as error:
-            broken.append(ParseFailure("broken_item", f"item {number} of {len(items)}: {_explain(error)}"))
+            detail = f"item {number} of {len(items)}: {_explain(error)}"
+            broken.append(ParseFailure("broken_item", detail, _raw(raw)))
     if items and not kept:
-        return ParseFailure("wrong_shape", "; ".join(failure.detail for failure in broken[:3]))
+        return ParseFailure("wrong_shape", "; ".join(failure.detail for failure in broken[:3]), _raw(items))
     try:
         return Parsed(model.model_validate({name: kept}), (*broken, *problems))
     except ValidationError as error:
-        return ParseFailure("wrong_shape", _explain(error))
+        return ParseFailure("wrong_shape", _explain(error), _raw(items))
 
 
-def _salvage(text: str, values: list[Any], model: type[M]) -> Parsed[M] | None:
+def _raw(value: Any) -> str:
+    """Return a decoded value as JSON again, a string as itself."""
+    try:
+        return repaired(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    except (ValueError, RecursionError):  # nested about as deeply as can be decoded
+        return ""
+
+
+def _salvage(text: str, values: list[_Piece], model: type[M]) -> Parsed[M] | None:
     """Collect the complete items of a reply that holds no complete answer: cut short, or one object after another."""
     shape = list_field(model)
     if shape is None:
         return None
-    items = [value for value in values if isinstance(value, dict) and _fits(value, shape[1])]
-    listed = _listed(text)
-    if len(listed) > len(items):
-        items = [value for value in listed if _fits(value, shape[1])]
-    if not items:
+    objects = sorted((piece for piece in values if isinstance(piece.value, dict)), key=lambda piece: piece.start)
+    pieces = [piece for piece in objects if _fits(piece.value, shape[1])]
+    bracket = text.find("[")
+    inside = any(piece.start < bracket < piece.end for piece in pieces)  # a list that belongs to one of the items
+    listed = [] if inside else _listed(text, bracket)
+    fitting = [piece.start for piece in listed if _fits(piece.value, shape[1])]
+    leading = len(fitting) > len(pieces) or (fitting and fitting == [piece.start for piece in pieces])
+    if not (pieces or fitting):
         return None
     problems: tuple[ParseFailure, ...] = ()
     if _cut_short(text):
-        detail = f"the reply's JSON ends early or is broken; complete items kept: {len(items)}; ...{text[-60:]!r}"
-        problems = (ParseFailure("truncated", detail),)
-    found = _from_items(items, shape, model, problems)
+        kept = len(fitting) if leading else len(pieces)
+        detail = f"the reply's JSON ends early or is broken; complete items kept: {kept}; ...{text[-60:]!r}"
+        rest = text[listed[-1].end :] if leading else _between(text, pieces)
+        problems = (ParseFailure("truncated", detail, rest.strip(_SEPARATORS)),)
+    elif not leading:
+        pieces = objects  # what does not fit among whole objects is a broken item
+    found = _from_items([piece.value for piece in (listed if leading else pieces)], shape, model, problems)
     return found if isinstance(found, Parsed) else None
 
 
-def _listed(text: str) -> list[Any]:
-    """Return the leading complete elements of the first list in `text`, whether or not the list ends."""
-    position = text.find("[") + 1
-    elements: list[Any] = []
+def _between(text: str, pieces: list[_Piece]) -> str:
+    """Return what stands before, between and after the pieces, a line for each."""
+    ends = [0, *(piece.end for piece in pieces)]
+    starts = [*(piece.start for piece in pieces), len(text)]
+    gaps = [text[end:start].strip(_SEPARATORS) for end, start in zip(ends, starts, strict=True)]
+    return "\n".join(gap for gap in gaps if gap)
+
+
+def _listed(text: str, bracket: int) -> list[_Piece]:
+    """Return the leading complete elements of the list that starts at `bracket`, whether or not it ends."""
+    position = bracket + 1
+    elements: list[_Piece] = []
     while position > 0:
-        while position < len(text) and text[position] in " \t\r\n,":
+        while position < len(text) and text[position] in _SEPARATORS:
             position += 1
-        decoded = _decode(text, position)
-        if decoded is None:
+        piece = _decode(text, position)
+        if piece is None:
             break
-        value, position = decoded
-        elements.append(value)
+        position = piece.end
+        elements.append(piece)
     return elements
 
 
 def _explain(error: ValidationError) -> str:
     """Return pydantic's findings as one line, without its links and without the whole input."""
-    found = [f"{'.'.join(str(part) for part in item['loc']) or 'the answer'}: {item['msg']}" for item in error.errors()]
+    findings = error.errors(include_url=False, include_context=False, include_input=False)
+    found = [f"{'.'.join(str(part) for part in item['loc']) or 'the answer'}: {item['msg']}" for item in findings]
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     return "; ".join(found[:3]) + more

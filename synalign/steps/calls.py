@@ -1,29 +1,30 @@
-"""Sends requests to the language model through the ledger: what was answered once is never asked again."""
+"""Makes requests of prompts, and answers of replies: what both stages, annotations and the judge have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
-import pyarrow.compute as pc
 from pydantic import BaseModel
 
+from synalign import ids
 from synalign.config import Llm, override
-from synalign.errors import ModelError, ModelRefusedError, ModelUnavailableError, NotReadyError
+from synalign.errors import NotReadyError
 from synalign.ids import child_seed
-from synalign.llm.chat import CallFailure, ChatReply, ChatRequest, run_calls
+from synalign.llm.chat import ChatRequest
 from synalign.llm.endpoints import resolved_base_url
-from synalign.llm.models import open_model, recording
+from synalign.llm.models import recording
 from synalign.llm.parsing import ParseFailure, parse
-from synalign.llm.prompts import Prompt
-from synalign.llm.schemas import json_schema
+from synalign.llm.prompts import Prompt, render, template_hash
+from synalign.llm.schemas import json_schema, outline
 from synalign.steps.context import Context
 from synalign.steps.reading import records
+from synalign.steps.redaction import Redaction
+from synalign.steps.sending import Job, send
 from synalign.store.journal import Plan, Run
-from synalign.store.lake import is_in, quote
-from synalign.store.ledger import COMPLETE, FAILED, REFUSED
+from synalign.store.lake import quote
 from synalign.store.schemas import REAL
 
 M = TypeVar("M", bound=BaseModel)
@@ -34,14 +35,12 @@ NGRAM_NOTE = (
     "Set llm.model (and llm.base_url) to use a language model"
 )
 
+#: The folder of a workspace whose prompts come before those that are shipped.
+PROMPTS = "prompts"
 
-@dataclass(frozen=True)
-class Job:
-    """One request, and the selection that it is made for."""
-
-    request: ChatRequest
-    selection_id: str
-    template_hash: str
+_REPAIR = "repair/answer"
+# Characters of a broken reply that the model is shown again.
+_SHOWN = 20_000
 
 
 def current_selections(context: Context) -> tuple[Run, list[dict[str, Any]]]:
@@ -57,60 +56,168 @@ def current_selections(context: Context) -> tuple[Run, list[dict[str, Any]]]:
     return run, sorted(rows, key=lambda row: row["step"])
 
 
-def demonstrations(context: Context, selections: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, str | None]]]:
-    """Return for each selection_id the texts and label meanings to show, in the order that was selected."""
+@dataclass(frozen=True)
+class Demonstrations:
+    """What the selections show, by selection_id: as it is, and as it is sent, without personal data where asked."""
+
+    texts: Mapping[str, list[str]]
+    shown: Mapping[str, list[dict[str, str | None]]]
+
+
+def demonstrations(context: Context, settings: Llm, selections: Sequence[dict[str, Any]]) -> Demonstrations:
+    """Return the texts and label meanings to show for each selection, in the order that was selected."""
     real = records(context, REAL, split="train")
     by_id = {row["id"]: row for row in real.select("id", "text", "label").iter_rows(named=True)}
     task = context.config.task
-    return {
-        row["selection_id"]: [
-            {"text": shown["text"], "label": None if shown["label"] is None else task.meaning(shown["label"])}
-            for shown in (by_id[record_id] for record_id in row["demonstrations"])
+    redaction = Redaction(context, settings.redact)
+    texts: dict[str, list[str]] = {}
+    shown: dict[str, list[dict[str, str | None]]] = {}
+    for row in selections:
+        rows = [by_id[record_id] for record_id in row["demonstrations"]]
+        texts[row["selection_id"]] = [found["text"] for found in rows]
+        shown[row["selection_id"]] = [
+            {
+                "text": redaction.redact(found["text"]),
+                "label": None if found["label"] is None else task.meaning(found["label"]),
+            }
+            for found in rows
         ]
-        for row in selections
-    }
+    redaction.keep()
+    return Demonstrations(texts, shown)
 
 
-def settings_for(context: Context, model: str | None, base_url: str | None) -> Llm:
+def settings_for(
+    context: Context,
+    model: str | None,
+    base_url: str | None,
+    budget: str | None = None,
+    batch: bool | None = None,
+) -> Llm:
     """Return the settings of one step: as configured but for what is given, with the address that will be used.
 
     Raises:
         ConfigError: if a value is not allowed, an address that holds a password included.
     """
-    settings = override(context.config.llm, {"model": model, "base_url": base_url})
+    given = {"model": model, "base_url": base_url, "budget": budget, "batch": batch}
+    settings = override(context.config.llm, given)
     return settings.model_copy(update={"base_url": resolved_base_url(settings.base_url, settings.model)})
 
 
-def chat_request(
-    context: Context,
-    settings: Llm,
-    prompt: Prompt,
-    answer: type[Any],
-    purpose: tuple[str, int, int],
-    recorded: str | None = None,
-    count: int | None = None,
-) -> ChatRequest:
-    """Return the request that asks for an answer of the pydantic type `answer`.
+@dataclass(frozen=True)
+class Asker(Generic[M]):
+    """Asks for answers of one pydantic type, with one prompt, for one run."""
 
-    `purpose` is step, round and selection: the seed differs for each, so that a later round that shows the same records
-    is not answered from memory. `recorded`: see ChatRequest.
-    """
-    return ChatRequest(
-        model=settings.model,
-        base_url=settings.base_url,
-        system=prompt.system,
-        user=prompt.user,
-        schema_name=purpose[0],
-        schema=json_schema(answer),
-        temperature=settings.temperature,
-        max_tokens=settings.max_tokens,
-        seed=child_seed(context.config.seed, *purpose) % 2**31,
-        count=count,
-        recording=recorded,
-    )
+    context: Context
+    plan: Plan
+    settings: Llm
+    template: str
+    answer: type[M]
+
+    def job(
+        self,
+        variables: Mapping[str, Any],
+        purpose: Sequence[str | int],
+        selection_id: str | None = None,
+        count: int | None = None,
+        schema: Mapping[str, Any] | None = None,
+    ) -> Job:
+        """Return the request for one set of the prompt's variables.
+
+        `purpose`, such as step, round and selection, makes the seed: a later round that shows the same records is not
+        answered from memory.
+        """
+        prompt = rendered(self.context, self.template, variables)
+        about = {name: value for name, value in variables.items() if name != "task"}
+        request = ChatRequest(
+            model=self.settings.model,
+            base_url=self.settings.base_url,
+            system=prompt.system,
+            user=prompt.user,
+            schema_name=self.plan.step,
+            schema=json_schema(self.answer) if schema is None else schema,
+            temperature=self.settings.temperature,
+            max_tokens=self.settings.max_tokens,
+            seed=child_seed(self.context.config.seed, *purpose) % 2**31,
+            count=count,
+            recording=recording(self.settings.model, self.context.root),
+            subject=ids.digest(["subject/1", self.template, about]),
+        )
+        return Job(request, selection_id, prompt.template_hash)
+
+    def ask(self, jobs: Sequence[Job]) -> Answers[M]:
+        """Have all jobs answered. A reply that cannot be read is shown to the model with what is wrong with it, up to
+        `llm.repairs` times.
+
+        Raises:
+            ModelError: see `synalign.steps.sending.send`.
+        """
+        calls: dict[str, dict[str, Any]] = {}
+        refused: list[dict[str, Any]] = []
+        answers: dict[str, Answer[M]] = {}
+        open_ = {job.request.call_id: job for job in jobs}  # by the call of the job, what is asked for it now
+        for _ in range(self.settings.repairs + 1):
+            if not open_:
+                break
+            calls |= send(self.context, self.plan, self.settings, list(open_.values()))
+            repairs: dict[str, Job] = {}
+            for first, job in open_.items():
+                call = calls[job.request.call_id]
+                value, problems = self._read(call)
+                refused += problems
+                if isinstance(value, ParseFailure):
+                    # A reply that used up its tokens would do so again.
+                    repairs |= {first: self._repair(job, value)} if call["finish_reason"] != "length" else {}
+                elif value is not None:
+                    answers[first] = Answer(job.request.call_id, value)
+            open_ = repairs
+        answered = [(job, answers[job.request.call_id]) for job in jobs if job.request.call_id in answers]
+        return Answers(answered, refused, calls)
+
+    def _repair(self, job: Job, failure: ParseFailure) -> Job:
+        fields = outline(job.request.schema)
+        said = rendered(self.context, _REPAIR, {"error": failure.detail, "fields": fields}, ("user",))
+        turns = (*job.request.turns, ("assistant", failure.raw[:_SHOWN]), ("user", said.user))
+        subject = ids.digest(["repair/1", job.request.subject, len(turns)])
+        request = ChatRequest(**{**vars_of(job.request), "turns": turns, "subject": subject})
+        return Job(request, job.selection_id, job.template_hash, job.request.call_id)
+
+    def _read(self, call: Mapping[str, Any]) -> tuple[M | ParseFailure | None, list[dict[str, Any]]]:
+        """Return what a call was answered, None if it was refused, and rows of `rejections` for what is amiss."""
+        run_id, call_id = self.plan.run_id, call["call_id"]
+        if call["reply"] is None:
+            return None, [rejection(run_id, call_id, -1, call["status"], call["error"] or "", "")]
+        found = parse(call["reply"], self.answer)
+        if isinstance(found, ParseFailure):
+            return found, [rejection(run_id, call_id, -1, found.reason, found.detail, found.raw)]
+        return found.value, [
+            rejection(run_id, call_id, -2 - number, problem.reason, problem.detail, problem.raw)
+            for number, problem in enumerate(found.problems)
+        ]
 
 
-def request_parameters(context: Context, settings: Llm, template: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Answer(Generic[M]):
+    """What a job was answered, and by which call: its own, or one that repaired it."""
+
+    call_id: str
+    value: M
+
+
+@dataclass(frozen=True)
+class Answers(Generic[M]):
+    """What jobs were answered, in their order; rows of `rejections` for what could not be read; and the calls."""
+
+    answered: list[tuple[Job, Answer[M]]]
+    refused: list[dict[str, Any]]
+    calls: dict[str, dict[str, Any]]
+
+
+def vars_of(request: ChatRequest) -> dict[str, Any]:
+    """Return the fields of a request."""
+    return {name: getattr(request, name) for name in request.__dataclass_fields__}
+
+
+def request_parameters(context: Context, settings: Llm, *templates: str) -> dict[str, Any]:
     """Return what of the settings decides the replies, for the run's name."""
     recorded = recording(settings.model, context.root)
     return ({} if recorded is None else {"recording": recorded}) | {
@@ -118,133 +225,28 @@ def request_parameters(context: Context, settings: Llm, template: str) -> dict[s
         "base_url": settings.base_url,
         "temperature": settings.temperature,
         "max_tokens": settings.max_tokens,
-        "template": template,
+        "repairs": settings.repairs,
+        "redact": list(settings.redact),
+        "templates": [hash_of(context, template) for template in templates],
         "task": context.config.task.model_dump(),
     }
 
 
-def prompt_name(context: Context, name: str) -> str:
+def rendered(
+    context: Context, template: str, variables: Mapping[str, Any], blocks: tuple[str, ...] = ("system", "user")
+) -> Prompt:
+    """Render a prompt of the workspace's folder, or of those that are shipped."""
+    return render(_name(context, template), variables, context.root / PROMPTS, blocks)
+
+
+def hash_of(context: Context, template: str) -> str:
+    """Return the hash of a prompt's source."""
+    return template_hash(_name(context, template), context.root / PROMPTS)
+
+
+def _name(context: Context, template: str) -> str:
     """Return a prompt's name as `llm.prompts` takes it: paths of a user's own files are relative to the workspace."""
-    return str(context.root / Path(name).expanduser()) if name.endswith(".j2") else name
-
-
-def send(context: Context, plan: Plan, settings: Llm, jobs: Sequence[Job]) -> dict[str, dict[str, Any]]:
-    """Have every job answered or refused; return the rows of `calls` by call_id.
-
-    Raises:
-        ModelUnavailableError: if some requests got no reply for a reason that may pass. All replies that came are in
-            the ledger, and the next run asks only for the others.
-        ModelRefusedError: if the first requests were all refused, so that the rest was not sent; all are asked again.
-        ModelAuthError, ConfigError: if no request can be answered as things are set up.
-    """
-    by_id = {job.request.call_id: job for job in jobs}
-    known = settled(context, list(by_id))
-    missing = [job for call_id, job in by_id.items() if call_id not in known]
-    done = len(known)
-    what = f"{plan.step}: calls of {settings.model}"
-    failures: list[CallFailure] = []
-
-    def keep(result: ChatReply | CallFailure) -> None:
-        nonlocal done
-        job = by_id[result.call_id]
-        context.ledger.put(_row(plan, settings, job, result))
-        if isinstance(result, CallFailure) and result.retryable:
-            failures.append(result)
-        done += 1
-        context.progress(what, done, len(by_id))
-
-    context.progress(what, done, len(by_id))
-    try:
-        run_calls(
-            lambda: open_model(settings, context.root),
-            [job.request for job in missing],
-            keep,
-            concurrency=settings.concurrency,
-            answered=any(call["status"] == COMPLETE for call in known.values()),
-        )
-    except ModelRefusedError as error:
-        known = settled(context, list(by_id))
-        _unsettle(context, [name for name, call in known.items() if call["status"] == REFUSED], str(error))
-        raise
-    if failures:
-        raise ModelUnavailableError(
-            f"{len(failures)} of {len(by_id)} calls got no reply, the last: {failures[-1].message} The other replies "
-            "are kept; run the step again to ask for these only."
-        )
-    return settled(context, list(by_id))
-
-
-def fold(context: Context, call_ids: Iterable[str]) -> None:
-    """Copy the calls of a run that is known to be good from the ledger into the table `calls`, before its rows."""
-    ledger = context.ledger.rows(call_ids)
-    context.lake.insert("calls", ledger.filter(pc.not_equal(ledger["status"], FAILED)))
-
-
-def require_usable(
-    context: Context, step: str, calls: dict[str, dict[str, Any]], usable: int, refused: Sequence[dict[str, Any]]
-) -> None:
-    """Do nothing if there are answers that can be used, or nothing was asked.
-
-    Raises:
-        ModelRefusedError: if every request was refused.
-        ModelError: if no reply can be used. In both cases the calls stay in the ledger as failed: they are asked again.
-    """
-    if usable or not calls:
-        return
-    first = next((row for row in refused if row["index"] == -1), None)
-    cause = f"{first['reason']}: {first['detail']}" if first else "they hold no items"
-    if all(call["reply"] is None for call in calls.values()):
-        error: ModelError = ModelRefusedError(
-            f"{step}: all {len(calls)} requests were refused, the first with {cause} Correct llm.model, llm.base_url "
-            "or the prompt and run the step again: it asks again. Nothing but the calls was kept."
-        )
-    else:
-        error = ModelError(
-            f"{step}: none of {len(calls)} replies can be used, the first: {cause}. They are kept in the relation "
-            "calls. Use a model that answers in JSON, raise llm.max_tokens or change the prompt, and run the step "
-            "again: it asks again."
-        )
-    _unsettle(context, list(calls), cause)
-    raise error
-
-
-def _unsettle(context: Context, call_ids: Sequence[str], cause: str) -> None:
-    """Have calls asked again: mark them as failed in the ledger, and take them out of the table `calls`."""
-    folded = context.lake.read("calls", where=is_in("call_id", call_ids)).to_pylist()
-    for row in folded:  # of another run that could use some other replies; gc may have trimmed them from the ledger
-        context.ledger.put(row | {"status": FAILED})
-    context.ledger.fail(call_ids, cause)
-    if folded:
-        context.lake.delete("calls", is_in("call_id", [row["call_id"] for row in folded]))
-
-
-def settled(context: Context, call_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return the calls, of those named, that are complete or refused for good, by call_id."""
-    rows = context.lake.read("calls", where=is_in("call_id", call_ids)).to_pylist()
-    rows += context.ledger.rows(call_ids).to_pylist()
-    return {row["call_id"]: row for row in rows if row["status"] != FAILED}
-
-
-def read_answers(
-    run_id: str, jobs: Sequence[Job], calls: dict[str, dict[str, Any]], answer: type[M]
-) -> tuple[list[tuple[Job, M]], list[dict[str, Any]]]:
-    """Return what each job was answered, in order, and rows of `rejections` for what could not be read."""
-    answered: list[tuple[Job, M]] = []
-    refused: list[dict[str, Any]] = []
-    for job in jobs:
-        call = calls[job.request.call_id]
-        call_id = call["call_id"]
-        if call["reply"] is None:
-            refused.append(rejection(run_id, call_id, -1, call["status"], call["error"] or "", ""))
-            continue
-        found = parse(call["reply"], answer)
-        if isinstance(found, ParseFailure):
-            refused.append(rejection(run_id, call_id, -1, found.reason, found.detail, call["reply"]))
-            continue
-        for number, problem in enumerate(found.problems):
-            refused.append(rejection(run_id, call_id, -2 - number, problem.reason, problem.detail, ""))
-        answered.append((job, found.value))
-    return answered, refused
+    return str(context.root / Path(template).expanduser()) if template.endswith(".j2") else template
 
 
 def rejection(run_id: str, call_id: str, index: int, reason: str, detail: str, text: str) -> dict[str, Any]:
@@ -257,39 +259,3 @@ def rejection(run_id: str, call_id: str, index: int, reason: str, detail: str, t
         "detail": detail,
         "text": text,
     }
-
-
-def _row(plan: Plan, settings: Llm, job: Job, result: ChatReply | CallFailure) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "call_id": result.call_id,
-        "run_id": plan.run_id,
-        "step": plan.step,
-        "selection_id": job.selection_id,
-        "model": settings.model,
-        "base_url": settings.base_url,
-        "template_hash": job.template_hash,
-        "system": job.request.system,
-        "user": job.request.user,
-        "attempts": result.attempts,
-        "latency_s": result.latency,
-    }
-    if isinstance(result, CallFailure):
-        status = FAILED if result.retryable else REFUSED
-        return row | {"status": status, "error": f"{result.error}: {result.message}"}
-    return row | {
-        "status": COMPLETE,
-        "reply": result.text,
-        "finish_reason": result.finish_reason,
-        "mode": result.mode,
-        "prompt_tokens": result.prompt_tokens,
-        "completion_tokens": result.completion_tokens,
-        "cost_usd": _cost(settings, result),
-    }
-
-
-def _cost(settings: Llm, reply: ChatReply) -> float | None:
-    if settings.input_price is None or settings.output_price is None:
-        return None
-    if reply.prompt_tokens is None or reply.completion_tokens is None:
-        return None
-    return (reply.prompt_tokens * settings.input_price + reply.completion_tokens * settings.output_price) / 1e6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,17 @@ def quiet(_what: str, _done: int, _total: int) -> None:
     """Report nothing."""
 
 
+def untold(_text: str) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True)
 class Context:
-    """A workspace, as a step sees it. The caller holds the workspace's lock."""
+    """A workspace, as a step sees it. The caller holds the workspace's lock.
+
+    `calling` lets the lock go, so that others can write while a language model is asked, and takes it again at the end;
+    it lets in one caller at a time. `notice` is told what a user should know while a step is under way.
+    """
 
     root: Path
     config: Config
@@ -30,6 +39,8 @@ class Context:
     journal: Journal
     ledger: Ledger
     progress: Progress = quiet
+    notice: Callable[[str], None] = untold
+    calling: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 @dataclass(frozen=True)

@@ -285,13 +285,14 @@ def _embed_source(
     for start in range(0, frame.height, block):
         context.progress(what, total - frame.height + start, total)
         part = frame.slice(start, block)
-        _store(context, name, origin, plan.run_id, part["id"], encode(part["text"].to_list()))
+        store(context, embedder, origin, plan.run_id, part["id"], encode(part["text"].to_list()))
     context.progress(what, total, total)
     context.journal.finish(plan, clock, {"records": total})
     return total
 
 
-def _store(context: Context, name: str, origin: str, run_id: str, ids: pl.Series, matrix: np.ndarray) -> None:
+def store(context: Context, embedder: Embedder, origin: str, run_id: str, ids: pl.Series, matrix: np.ndarray) -> None:
+    """Write the vectors of records, float32 [n, d]; those that are there already stay as they are."""
     spec = vectors_spec(matrix.shape[1])
     columns = {
         "origin": pa.array([origin] * len(ids)),
@@ -299,7 +300,7 @@ def _store(context: Context, name: str, origin: str, run_id: str, ids: pl.Series
         "run_id": pa.array([run_id] * len(ids)),
         "vector": pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1]),
     }
-    context.lake.insert(name, pa.table(columns, schema=spec.schema), spec)
+    context.lake.insert(vectors_table(embedder.name), pa.table(columns, schema=spec.schema), spec)
 
 
 def _kind(settings: Embed, seed: int) -> dict[str, object]:

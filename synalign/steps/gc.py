@@ -11,13 +11,14 @@ from synalign.steps.embed import embedders
 from synalign.store.schemas import OWNED_BY_RUN, vectors_table
 
 
-def gc(context: Context) -> dict[str, int]:
+def gc(context: Context, replies: bool = True) -> dict[str, int]:
     """Clean up; return {"rows", "bytes", "tables", "replies"}: what was dropped, and the net bytes given back.
 
     Dropped are rows of runs that never finished, files that no table version names, old versions, tables of vectors
     whose embedder was never finished, and replies in the ledger that are in `calls` as well. Versions younger than 10
     minutes are kept, since a reader may have them open; a later gc removes them. So a gc that merges the files of a
-    table, or drops rows, may take space, and the bytes are then below 0.
+    table, or drops rows, may take space, and the bytes are then below 0. `replies` False leaves the ledger alone:
+    another process is writing to it.
     """
     before = _size(context)
     rows = context.journal.sweep(OWNED_BY_RUN)
@@ -30,8 +31,8 @@ def gc(context: Context) -> dict[str, int]:
         context.progress("compacting tables", number, len(names))
         context.lake.compact(name)
     context.progress("compacting tables", len(names), len(names))
-    replies = _trim_ledger(context)
-    return {"rows": rows, "bytes": before - _size(context), "tables": len(stray), "replies": replies}
+    trimmed = _trim_ledger(context) if replies else 0
+    return {"rows": rows, "bytes": before - _size(context), "tables": len(stray), "replies": trimmed}
 
 
 def _size(context: Context) -> int:

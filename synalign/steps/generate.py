@@ -1,167 +1,333 @@
-"""generate: stage 2. The language model writes new records from the attributes; what is not new or not valid is kept
-apart, with the reason."""
+"""generate: stage 2. The language model writes new records; what breaks a rule is kept apart, with the reason, and
+asked for anew."""
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from synalign import ids
-from synalign.config import Task, override
+from synalign.config import Generate, override
 from synalign.errors import NotReadyError, UsageError
-from synalign.llm.acceptance import accept, normalise
-from synalign.llm.prompts import render, template_hash
-from synalign.llm.schemas import RecordBatch
+from synalign.llm.schemas import RecordBatch, VerdictList, records_schema
+from synalign.steps.accepting import Checker, Reply
+from synalign.steps.briefs import Brief, briefs, variables
 from synalign.steps.calls import (
     NGRAM_NOTE,
-    Job,
-    chat_request,
+    Asker,
+    Demonstrations,
     current_selections,
     demonstrations,
-    fold,
-    prompt_name,
-    read_answers,
     rejection,
     request_parameters,
-    require_usable,
-    send,
     settings_for,
 )
 from synalign.steps.context import Context, Outcome, finish, reuse
-from synalign.steps.reading import records
+from synalign.steps.reading import require_real
+from synalign.steps.sending import Job, fold, require_usable
 from synalign.store.journal import Clock, Plan, Run
 from synalign.store.lake import quote
-from synalign.store.schemas import REAL, SYNTHETIC, TABLES
+from synalign.store.schemas import SYNTHETIC, TABLES
+
+
+@dataclass(frozen=True)
+class Writing:
+    """One run of generate before it is done: what it asks for, of whom, and what it shows."""
+
+    context: Context
+    plan: Plan
+    section: Generate
+    askers: Mapping[str, Asker[RecordBatch]]
+    judge: Asker[VerdictList] | None
+    labels: Sequence[str]
+    selections: Sequence[dict[str, Any]]
+    reasoned: Run | None
+
+    def briefs(self) -> list[Brief]:
+        """Return what is asked for at first.
+
+        Raises:
+            NotReadyError: if records are to come from attributes, and the model stated none.
+        """
+        stated = {} if self.reasoned is None else _attributes(self.context, self.reasoned)
+        found = briefs(self.section, self.selections, stated, self.plan.run_id, self.context.config.seed)
+        if not found:
+            raise NotReadyError(
+                "There are no attributes of the current selections: the model stated none. See the relation "
+                "rejections, and run ws.reason() ('synalign reason DIR') again with another model or prompt."
+            )
+        return found
+
+    def job(
+        self,
+        brief: Brief,
+        shown: Demonstrations,
+        written: Sequence[str] = (),
+        count: int | None = None,
+        refill: int = 0,
+    ) -> Job:
+        """Return the request for a brief, or for `count` more of its records."""
+        count = brief.count if count is None else count
+        asker = self.askers["demonstrations" if brief.attributes is None else "attributes"]
+        task = self.context.config.task
+        texts = shown.shown[brief.selection_id]
+        given = variables(brief, task, self.labels, texts, written, count, bool(asker.settings.redact))
+        meanings = [item["meaning"] for item in given["labels"]]
+        schema = records_schema(meanings if given["ask_label"] else None)
+        return asker.job(given, brief.purpose(refill), brief.selection_id, count, schema)
+
+
+def planned(
+    context: Context,
+    *,
+    per_selection: int | None = None,
+    recombined: int | None = None,
+    from_demonstrations: int | None = None,
+    model: str | None = None,
+    base_url: str | None = None,
+    budget: str | None = None,
+    batch: bool | None = None,
+    reasoned: bool = True,
+) -> Writing:
+    """Return the run that `generate` would be. `reasoned` False does without attributes, to see what it would ask.
+
+    Raises:
+        NotReadyError: if nothing is selected, or attributes are needed and there are none of the current selections.
+        UsageError: if no records are asked for; or no model is given and another than the configured one stated the
+            attributes.
+    """
+    settings = settings_for(context, model, base_url, budget, batch)
+    given = {"per_selection": per_selection, "recombined": recombined, "from_demonstrations": from_demonstrations}
+    section, rules = override(context.config.generate, given), context.config.accept
+    if not (section.per_selection or section.recombined or section.from_demonstrations):
+        raise UsageError(
+            "No records are asked for: generate.per_selection, recombined and from_demonstrations are all 0."
+        )
+    run, selections = current_selections(context)
+    attributed = bool(section.per_selection or section.recombined)
+    stated = context.journal.current("reason") if attributed and reasoned else None
+    if attributed and reasoned:
+        if stated is None or run.run_id not in stated.inputs:
+            raise NotReadyError(
+                "There are no attributes of the current selections. Run ws.reason() ('synalign reason DIR') first."
+            )
+        stated_by = stated.parameters["model"]
+        if model is None and stated_by != settings.model:
+            raise UsageError(
+                f"The attributes were stated by {stated_by!r}, and generate would use {settings.model!r}. Say which "
+                "with model=... (--model)."
+            )
+    templates = {"attributes": section.prompt} if attributed else {}
+    templates |= {"demonstrations": section.single_stage_prompt} if section.from_demonstrations else {}
+    named = [*templates.values(), *([rules.judge_prompt] if rules.judge else [])]
+    parameters = request_parameters(context, settings, *named) | {
+        "per_selection": section.per_selection,
+        "recombined": section.recombined,
+        "from_demonstrations": section.from_demonstrations,
+        "refills": section.refills,
+        "accept": rules.model_dump(mode="json"),
+    }
+    inputs = [run.run_id, *([stated.run_id] if stated is not None else [])]
+    plan = Plan("generate", parameters, inputs, context.config.seed, version=2)
+    askers = {kind: Asker(context, plan, settings, name, RecordBatch) for kind, name in templates.items()}
+    judge = Asker(context, plan, settings, rules.judge_prompt, VerdictList) if rules.judge else None
+    labels = [label for label in require_real(context)["label"].unique().sort() if label is not None]
+    labels = [*context.config.task.labels, *(label for label in labels if label not in context.config.task.labels)]
+    return Writing(context, plan, section, askers, judge, labels, selections, stated)
 
 
 def generate(
-    context: Context, *, per_selection: int | None = None, model: str | None = None, base_url: str | None = None
+    context: Context,
+    *,
+    per_selection: int | None = None,
+    recombined: int | None = None,
+    from_demonstrations: int | None = None,
+    model: str | None = None,
+    base_url: str | None = None,
+    budget: str | None = None,
+    batch: bool | None = None,
 ) -> Outcome:
-    """Ask for new records for each current selection whose attributes are known.
+    """Ask for new records for each current selection, check them, and ask anew for those that were refused.
 
-    A record is refused, and kept in `rejections` with the reason, if it is empty, repeats another, copies a
-    demonstration, or equals any real record, those of the test split included.
+    Each record is checked by the rules of `synalign.config.Accept`; the results are in the table `checks`, and what is
+    refused is in `rejections` with the reason. `synalign.config.Generate` says how many are asked for, and how often.
 
     Raises:
-        NotReadyError: if there are no attributes of the current selections.
-        UsageError: if no model is given and another than the configured one stated the attributes.
-        ModelError: if no reply can be used, or see `synalign.steps.calls.send`; replies that came are kept.
+        NotReadyError, UsageError: see `planned`.
+        ModelError: if no reply can be used, or see `synalign.steps.sending.send`; replies that came are kept.
     """
-    settings = settings_for(context, model, base_url)
-    section = override(context.config.generate, {"per_selection": per_selection})
-    run, selections = current_selections(context)
-    reasoned = context.journal.current("reason")
-    if reasoned is None or run.run_id not in reasoned.inputs:
-        raise NotReadyError(
-            "There are no attributes of the current selections. Run ws.reason() ('synalign reason DIR') first."
-        )
-    stated_by = reasoned.parameters["model"]
-    if model is None and stated_by != settings.model:
-        raise UsageError(
-            f"The attributes were stated by {stated_by!r}, and generate would use {settings.model!r}. Say which with "
-            "model=... (--model)."
-        )
-    template = prompt_name(context, section.prompt)
     clock = Clock()
-    task = context.config.task
-    parameters = request_parameters(context, settings, template_hash(template)) | {
-        "per_selection": section.per_selection
-    }
-    plan = Plan("generate", parameters, [run.run_id, reasoned.run_id], context.config.seed)
+    writing = planned(
+        context,
+        per_selection=per_selection,
+        recombined=recombined,
+        from_demonstrations=from_demonstrations,
+        model=model,
+        base_url=base_url,
+        budget=budget,
+        batch=batch,
+    )
+    plan = writing.plan
     done = context.journal.get(plan.run_id)
     if done is not None:
         return reuse(context, done)
-    attributes = _attributes(context, reasoned)
-    if not any(row["selection_id"] in attributes for row in selections):
-        raise NotReadyError(
-            "There are no attributes of the current selections: the model stated none. See the relation rejections, "
-            "and run ws.reason() ('synalign reason DIR') again with another model or prompt."
-        )
-    recorded = parameters.get("recording")
-    shown = demonstrations(context, selections)
-    jobs = []
-    for row in selections:
-        if row["selection_id"] not in attributes:
-            continue
-        variables = {
-            "task": task,
-            "demonstrations": shown[row["selection_id"]],
-            "attributes": attributes[row["selection_id"]]["attributes"],
-            "label": None if row["label"] is None else _label(task, row["label"]),
-            "labels": [_label(task, name) for name in task.labels],
-            "count": section.per_selection,
-        }
-        prompt = render(template, variables)
-        purpose = ("generate", row["round"], row["step"])
-        request = chat_request(context, settings, prompt, RecordBatch, purpose, recorded, section.per_selection)
-        jobs.append(Job(request, row["selection_id"], prompt.template_hash))
-    calls = send(context, plan, settings, jobs)
-    answered, unread = read_answers(plan.run_id, jobs, calls, RecordBatch)
-    require_usable(context, plan.step, calls, sum(len(answer.records) for _, answer in answered), unread)
-    context.journal.sweep((SYNTHETIC, "rejections"))
-    known = {
-        normalise(text)
-        for origin in (REAL, SYNTHETIC)
-        for text in records(context, origin, with_excluded=True)["text"].to_list()
-    }
-    labels = {row["selection_id"]: row["label"] for row in selections}
-    kept, refused = _accepted(plan.run_id, answered, labels, attributes, shown, known, section.per_selection)
-    refused = unread + refused
-    fold(context, calls)
+    asked = writing.briefs()
+    settings = next(iter(writing.askers.values())).settings
+    shown = demonstrations(context, settings, writing.selections)
+    context.journal.sweep((SYNTHETIC, "rejections", "checks", "attributes", "attribute_values"))
+    templates = [asker.template for asker in writing.askers.values()]
+    checker = Checker(context, writing.labels, shown, templates, writing.judge)
+    replies, refused, calls = _write_all(writing, checker, asked, shown)
+    fold(context, [*calls, *checker.calls])
+    kept, checks, more = _rows(plan.run_id, replies)
+    refused += more + checker.unread
+    _insert_recombined(context, plan.run_id, asked)
+    checker.store_vectors(kept, plan.run_id)
     context.lake.insert("rejections", pa.Table.from_pylist(refused, schema=TABLES["rejections"].schema))
+    context.lake.insert("checks", pa.Table.from_pylist(checks, schema=TABLES["checks"].schema))
     context.lake.insert(SYNTHETIC, pa.Table.from_pylist(kept, schema=TABLES[SYNTHETIC].schema))
     notes = [NGRAM_NOTE] if settings.model == "builtin/ngram" else []
-    asked = section.per_selection * len(jobs)
-    if len(kept) < asked:
-        notes.append(f"{asked} records were asked for, {len(kept)} kept; see the relation rejections")
-    counts = {"calls": len(jobs), "records": len(kept), "rejections": len(refused)}
+    wanted = sum(brief.count for brief in asked)
+    if refused:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(_reasons(refused)).most_common(4))
+        notes.append(
+            f"{wanted} records were asked for, {len(kept)} kept; refused: {reasons}; see the relation rejections"
+        )
+    counts = {"calls": len(calls), "records": len(kept), "rejections": len(refused)}
     return finish(context, plan, clock, counts, notes, ("selections", "attributes", "calls", SYNTHETIC))
 
 
-def _label(task: Task, name: str) -> dict[str, str]:
-    return {"name": name, "meaning": task.meaning(name)}
+def _write_all(
+    writing: Writing, checker: Checker, asked: Sequence[Brief], shown: Demonstrations
+) -> tuple[list[Reply], list[dict[str, Any]], set[str]]:
+    """Ask, check, and ask again for what was refused; return the replies, what could not be read, and the calls."""
+    replies: list[Reply] = []
+    refused: list[dict[str, Any]] = []
+    calls: set[str] = set()
+    accepted: Counter[tuple[str, str]] = Counter()
+    written: defaultdict[str, list[str]] = defaultdict(list)
+    for wave in range(writing.section.refills + 1):
+        jobs: defaultdict[str, list[tuple[Brief, int, Job]]] = defaultdict(list)
+        for brief in asked:
+            left = brief.count - accepted[brief.selection_id, brief.written_from]
+            if left > 0:
+                kind = "demonstrations" if brief.attributes is None else "attributes"
+                job = writing.job(brief, shown, written[brief.selection_id], left, wave)
+                jobs[kind].append((brief, left, job))
+        if not jobs:
+            break
+        answered = []
+        for kind, part in jobs.items():
+            answers = writing.askers[kind].ask([job for *_, job in part])
+            if not wave:
+                usable = sum(len(answer.value.records) for _, answer in answers.answered)
+                require_usable(writing.context, writing.plan.step, answers.calls, usable, answers.refused)
+            refused += answers.refused
+            calls |= set(answers.calls)
+            of_job = {job.request.call_id: (brief, left) for brief, left, job in part}
+            for job, answer in answers.answered:
+                brief, left = of_job[job.request.call_id]
+                answered.append((brief, answer.call_id, answer.value, left))
+        found = checker.check(answered, wave)
+        replies += found
+        for reply in found:
+            texts = [verdict.text for verdict in reply.verdicts if verdict.accepted]
+            accepted[reply.brief.selection_id, reply.brief.written_from] += len(texts)
+            written[reply.brief.selection_id] += texts
+    return replies, refused, calls
+
+
+def _rows(
+    run_id: str, replies: Sequence[Reply]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+    """Turn verdicts into rows of `synthetic`, `checks` and `rejections`, in the order in which they were reached."""
+    kept: list[dict[str, Any]] = []
+    checks: list[dict[str, Any]] = []
+    refused: list[dict[str, Any]] = []
+    for reply in replies:
+        brief = reply.brief
+        for verdict in reply.verdicts:
+            name = ids.record_id(verdict.text, brief.label, None) if verdict.accepted else None
+            measures = verdict.measures
+            checks.append(
+                {
+                    "run_id": run_id,
+                    "call_id": reply.call_id,
+                    "index": verdict.index,
+                    "id": name,
+                    "accepted": verdict.accepted,
+                    "reason": verdict.reason,
+                    **{str(rule): passed for rule, passed in verdict.results.items()},
+                    "near_duplicate_similarity": measures.get("near_duplicate"),
+                    "copied_share": measures.get("copied"),
+                    "cosine_to_synthetic": measures.get("similar"),
+                    "cosine_to_real": measures.get("too_near"),
+                }
+            )
+            if name is None:
+                reason = str(verdict.reason)
+                refused.append(rejection(run_id, reply.call_id, verdict.index, reason, verdict.detail, verdict.text))
+                continue
+            kept.append(
+                {
+                    "id": name,
+                    "text": verdict.text,
+                    "label": brief.label,
+                    "split": "train",
+                    "run_id": run_id,
+                    "call_id": reply.call_id,
+                    "selection_id": brief.selection_id,
+                    "attributes_id": brief.attributes_id,
+                    "written_from": brief.written_from,
+                }
+            )
+    return kept, checks, refused
+
+
+def _reasons(refused: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [str(row["reason"]) for row in refused]
 
 
 def _attributes(context: Context, run: Run) -> dict[str, dict[str, Any]]:
-    rows = context.lake.read("attributes", where=f"run_id = {quote(run.run_id)}").to_pylist()
-    return {row["selection_id"]: row for row in rows}
+    """Return the attributes of each selection_id: their id, and `values` as they were stated."""
+    chosen = f"run_id = {quote(run.run_id)}"
+    values: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+    for row in context.lake.read("attribute_values", where=chosen).to_pylist():
+        values[row["attributes_id"]][row["name"]] = row
+    found = {}
+    for row in context.lake.read("attributes", where=chosen).to_pylist():
+        known = values[row["id"]]
+        stated = [known[item["name"]] for item in row["attributes"] if item["name"] in known]
+        found[row["selection_id"]] = {
+            "id": row["id"],
+            "values": [
+                {"name": item["name"], "kind": item["kind"], "value": item["stated"], "row": item} for item in stated
+            ],
+        }
+    return found
 
 
-def _accepted(
-    run_id: str,
-    answered: list[tuple[Job, RecordBatch]],
-    labels: dict[str, str | None],
-    attributes: dict[str, dict[str, Any]],
-    shown: dict[str, list[dict[str, str | None]]],
-    known: set[str],
-    limit: int,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Turn answers into rows of `synthetic` and `rejections`, in the order of the selections."""
-    kept: list[dict[str, Any]] = []
-    refused: list[dict[str, Any]] = []
-    for job, answer in answered:
-        call_id = job.request.call_id
-        label = labels[job.selection_id]
-        accepted, refusals = accept(
-            [record.text for record in answer.records],
-            demonstrations=[str(item["text"]) for item in shown[job.selection_id]],
-            seen=known,
-            limit=limit,
-        )
-        known |= {normalise(text) for _, text in accepted}
-        refused += [rejection(run_id, call_id, item.index, item.reason, item.detail, item.text) for item in refusals]
-        kept += [
-            {
-                "id": ids.record_id(text, label, None),
-                "text": text,
-                "label": label,
-                "split": "train",
-                "run_id": run_id,
-                "call_id": call_id,
-                "selection_id": job.selection_id,
-                "attributes_id": attributes[job.selection_id]["id"],
-            }
-            for _, text in accepted
-        ]
-    return kept, refused
+def _insert_recombined(context: Context, run_id: str, asked: Sequence[Brief]) -> None:
+    """Write the attributes that were drawn across selections: each record leads to those it was written from."""
+    drawn = [brief for brief in asked if brief.written_from == "recombined"]
+    rows = [
+        {
+            "run_id": run_id,
+            "id": brief.attributes_id,
+            "selection_id": brief.selection_id,
+            "call_id": None,
+            "attributes": [{"name": item["name"], "value": item["value"]} for item in brief.attributes or ()],
+        }
+        for brief in drawn
+    ]
+    context.lake.insert("attributes", pa.Table.from_pylist(rows, schema=TABLES["attributes"].schema))
+    values = [
+        {**item["row"], "run_id": run_id, "attributes_id": brief.attributes_id}
+        for brief in drawn
+        for item in brief.attributes or ()
+    ]
+    context.lake.insert("attribute_values", pa.Table.from_pylist(values, schema=TABLES["attribute_values"].schema))

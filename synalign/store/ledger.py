@@ -2,6 +2,7 @@
 
 One row for each request, named by the hash of all that decides its reply. A reply is durable (WAL, synchronous=FULL)
 before it counts. When a run closes its rows are copied to the Lance table `calls`; `gc` trims them here after that.
+Batches that a provider works on are kept here too, so that a later process finds them again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,42 @@ _CREATE = (
     + ", ".join(f"{name} {_kind(name)}{' primary key' if name == 'call_id' else ''}" for name in _COLUMNS)
     + ") without rowid"
 )
+_CREATE_RESERVATIONS = (
+    "create table if not exists reservations (id integer primary key, call_id text not null, tokens real, usd real)"
+)
+_CREATE_BATCHES = (
+    "create table if not exists batches (batch_id text primary key, run_id text, model text, base_url text, "
+    "input_file_id text, call_ids text not null, status text not null, submitted_at text not null, finished_at text) "
+    "without rowid"
+)
+_PUT = (
+    f"insert into calls ({', '.join(_COLUMNS)}) values ({', '.join('?' * len(_COLUMNS))}) on conflict (call_id) do "
+    f"update set {', '.join(f'{name} = excluded.{name}' for name in _COLUMNS if name != 'call_id')} "
+    f"where calls.status <> '{COMPLETE}'"
+)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Calls that a provider works on together, and may go on with for a day.
+
+    `call_ids`: those whose outcome was not looked at yet. `status`: as the provider said last. `submitted_at`: UTC.
+    `finished_at`: when nothing more was to be had from it, else None.
+    """
+
+    batch_id: str
+    run_id: str
+    model: str
+    base_url: str | None
+    input_file_id: str | None
+    call_ids: tuple[str, ...]
+    status: str
+    submitted_at: datetime
+    finished_at: datetime | None = None
+
+
+_BATCH_COLUMNS = ", ".join(field.name for field in fields(Batch))
+_DROP_BATCH = "delete from batches where batch_id = ?"
 
 
 class Ledger:
@@ -47,28 +85,97 @@ class Ledger:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
 
-    def put(self, row: Mapping[str, Any]) -> None:
-        """Write the outcome of one call, durable on return. A complete reply is never replaced by another outcome.
+    def put(self, *rows: Mapping[str, Any], settled: Sequence[int] = ()) -> None:
+        """Write the outcomes of calls, all or none, durable on return. A complete reply is never replaced.
+
+        `settled`: reservations to give back with them.
 
         Raises:
-            StoreError: if the file cannot be written (a full disk). The reply then does not count.
+            StoreError: if the file cannot be written (a full disk). The replies then do not count.
         """
-        values = {**row, "finished_at": datetime.now(UTC).isoformat()}
-        names = ", ".join(_COLUMNS)
-        marks = ", ".join(f":{name}" for name in _COLUMNS)
-        changes = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name != "call_id")
-        statement = (
-            f"insert into calls ({names}) values ({marks}) on conflict (call_id) do update set {changes} "
-            f"where calls.status <> '{COMPLETE}'"
-        )
-        with self._lock:
-            try:
-                with self._open() as connection:
-                    connection.execute(statement, {name: values.get(name) for name in _COLUMNS})
-            except sqlite3.Error as error:
-                raise StoreError(
-                    f"The ledger {self.path} cannot be written: {error}. The reply was not kept.{_cure(error)}"
-                ) from error
+        now = datetime.now(UTC).isoformat()
+        values = [[now if name == "finished_at" else row.get(name) for name in _COLUMNS] for row in rows]
+        try:
+            with self._lock, self._open() as connection:
+                connection.executemany(_PUT, values)
+                connection.executemany("delete from reservations where id = ?", [(number,) for number in settled])
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"The ledger {self.path} cannot be written: {error}. {len(rows)} replies were not kept.{_cure(error)}"
+            ) from error
+
+    def reserve(self, call_id: str, tokens: float | None, usd: float | None) -> int:
+        """Note the most that a request can cost, durable on return and before it is sent; return the note's number.
+
+        Raises:
+            StoreError: if the file cannot be written.
+        """
+        return self.reserve_all([(call_id, tokens, usd)])[0]
+
+    def reserve_all(self, most: Iterable[tuple[str, float | None, float | None]]) -> list[int]:
+        """Note the most that each of some requests can cost, (call_id, tokens, usd), all or none, as `reserve` does.
+
+        Raises:
+            StoreError: if the file cannot be written.
+        """
+        numbers: list[int] = []
+        try:
+            with self._lock, self._open() as connection:
+                for values in most:
+                    done = connection.execute(
+                        "insert into reservations (call_id, tokens, usd) values (?, ?, ?)", values
+                    )
+                    numbers.append(int(done.lastrowid or 0))
+        except sqlite3.Error as error:
+            raise StoreError(f"The ledger {self.path} cannot be written: {error}.{_cure(error)}") from error
+        return numbers
+
+    def reserved(self) -> list[tuple[int, str, float | None, float | None]]:
+        """Return (number, call_id, tokens, usd) of reservations that were never given back: of requests whose process
+        was killed, or whose reply never came, and which may have been billed."""
+        found = self._read("select id, call_id, tokens, usd from reservations order by id", [], "reservations")
+        return [(row[0], row[1], row[2], row[3]) for row in found]
+
+    def put_batch(self, batch: Batch, instead_of: str | None = None, settled: Sequence[int] = ()) -> None:
+        """Write a batch, in place of the one of the same id and of `instead_of`, and give reservations back with it;
+        all or none, durable on return.
+
+        Raises:
+            StoreError: if the file cannot be written.
+        """
+        row = {**vars(batch), "call_ids": json.dumps(batch.call_ids)}
+        values = tuple(value.isoformat() if isinstance(value, datetime) else value for value in row.values())
+        statement = f"insert or replace into batches ({_BATCH_COLUMNS}) values ({', '.join('?' * len(values))})"
+        self._change_batches([(statement, [values]), (_DROP_BATCH, [(instead_of,)])], settled)
+
+    def drop_batch(self, batch_id: str, settled: Sequence[int] = ()) -> None:
+        """Forget a batch, and give reservations back with it; all or none, durable on return.
+
+        Raises:
+            StoreError: if the file cannot be written.
+        """
+        self._change_batches([(_DROP_BATCH, [(batch_id,)])], settled)
+
+    def _change_batches(self, changes: Sequence[tuple[str, Sequence[tuple[Any, ...]]]], settled: Sequence[int]) -> None:
+        try:
+            with self._lock, self._open() as connection:
+                for statement, values in changes:
+                    connection.executemany(statement, values)
+                connection.executemany("delete from reservations where id = ?", [(number,) for number in settled])
+        except sqlite3.Error as error:
+            raise StoreError(f"The ledger {self.path} cannot be written: {error}.{_cure(error)}") from error
+
+    def batches(self) -> list[Batch]:
+        """Return all batches, the oldest first, those that are done with included.
+
+        Raises:
+            StoreError: if the file is there and cannot be read.
+        """
+        found = self._read(f"select {_BATCH_COLUMNS} from batches order by submitted_at, batch_id", [], "batches")
+        return [
+            Batch(*row[:5], tuple(json.loads(row[5])), row[6], *[at and datetime.fromisoformat(at) for at in row[7:]])
+            for row in found
+        ]
 
     def rows(self, call_ids: Iterable[str] | None = None) -> pa.Table:
         """Return the calls of the given names, or all, in the layout of the table `calls`, ordered by name.
@@ -90,32 +197,35 @@ class Ledger:
         return list(found[0]) if found else [0, None]
 
     def _select(self, choice: str, names: list[str]) -> pa.Table:
-        found = self._read(f"select {', '.join(_COLUMNS)} from calls {choice} order by call_id", names)
+        there = {row[1] for row in self._read("pragma table_info(calls)", [])}  # an earlier version made fewer
+        columns = ", ".join(name if name in there else f"null as {name}" for name in _COLUMNS)
+        found = self._read(f"select {columns} from calls {choice} order by call_id", names)
         rows = [dict(zip(_COLUMNS, row, strict=True)) for row in found]
         for row in rows:
             row["finished_at"] = datetime.fromisoformat(row["finished_at"])
         return pa.Table.from_pylist(rows, schema=TABLES["calls"].schema)
 
-    def _read(self, statement: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
-        """Return the rows of a query; none if there is no ledger yet. A reader needs no right to write."""
+    def _read(self, statement: str, values: Sequence[str], table: str = "calls") -> list[tuple[Any, ...]]:
+        """Return the rows of a query; none if there is no ledger or no such table yet. A reader needs no right to
+        write."""
         if not self.path.exists():
             return []
         with self._lock:
             try:
                 if self._connection is not None:
-                    return _fetch(self._connection, statement, values)
-                return self._read_only(statement, values)
+                    return _fetch(self._connection, statement, values, table)
+                return self._read_only(statement, values, table)
             except sqlite3.Error as error:
                 raise StoreError(f"The ledger {self.path} cannot be read: {error}.{_cure(error)}") from error
 
-    def _read_only(self, statement: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
+    def _read_only(self, statement: str, values: Sequence[str], table: str) -> list[tuple[Any, ...]]:
         # Opened for reading alone, SQLite leaves its log and index behind when it closes: only where it must be.
         address = self.path.resolve().as_uri()
         modes = ("mode=rw",) if os.access(self.path.parent, os.W_OK) else ("mode=ro", "mode=ro&immutable=1")
         for mode in modes:
             try:
                 with closing(sqlite3.connect(f"{address}?{mode}", uri=True, timeout=30)) as connection:
-                    return _fetch(connection, statement, values)
+                    return _fetch(connection, statement, values, table)
             except sqlite3.OperationalError:
                 # Without a right to write there is no index of the log to be made, and no writer who needs one.
                 if mode == modes[-1]:
@@ -174,6 +284,12 @@ class Ledger:
             connection.execute("pragma journal_mode = wal")
             connection.execute("pragma synchronous = full")
             connection.execute(_CREATE)
+            connection.execute(_CREATE_RESERVATIONS)
+            connection.execute(_CREATE_BATCHES)
+            there = {row[1] for row in connection.execute("pragma table_info(calls)")}
+            for name in _COLUMNS:  # those that an earlier version of this package did not have
+                if name not in there:
+                    connection.execute(f"alter table calls add column {name} {_kind(name)}")
             self._connection = connection
         return self._connection
 
@@ -185,7 +301,8 @@ def _cure(error: sqlite3.Error) -> str:
     return " Move the file away: replies in the table `calls` stay, those not yet folded into it are asked again."
 
 
-def _fetch(connection: sqlite3.Connection, statement: str, values: Sequence[str]) -> list[tuple[Any, ...]]:
-    """Return the rows of a query; none from a file whose making was killed before its table."""
-    made = connection.execute("select 1 from sqlite_master where name = 'calls'").fetchone()
+def _fetch(connection: sqlite3.Connection, statement: str, values: Sequence[str], table: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a query of one table; none from a file whose making was killed before its tables, or by an
+    earlier version."""
+    made = connection.execute("select 1 from sqlite_master where name = ?", (table,)).fetchone()
     return connection.execute(statement, values).fetchall() if made else []

@@ -20,7 +20,7 @@ from synalign.errors import InputError, SqlError, StoreError
 from synalign.store import statements
 from synalign.store.lake import Lake, reason
 from synalign.store.ledger import Ledger
-from synalign.store.schemas import TABLES, empty
+from synalign.store.schemas import HIDDEN, TABLES, empty
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
@@ -43,7 +43,7 @@ def connect(lake: Lake, ledger: Ledger, labels: Mapping[str, str]) -> DuckDBPyCo
     # The ledger is read before `calls` is opened: what gc moves there meanwhile is in one of the two, or in both.
     connection.register("raw_ledger", ledger.rows_but(lake.read("calls", ["call_id"])["call_id"].to_pylist()))
     for name in TABLES:
-        if name not in _OPENED_FIRST:
+        if name not in (*_OPENED_FIRST, *HIDDEN):
             _register(connection, lake, name)
     meanings = pa.table(
         {"label": pa.array(labels.keys(), pa.string()), "label_name": pa.array(labels.values(), pa.string())}

@@ -43,11 +43,17 @@ _TIME = pa.timestamp("us")
 _NAMED = pa.list_(pa.struct([("name", _S), ("value", _S)]))
 _SHARES = pa.list_(pa.struct([("label", _S), ("share", _F)]))
 
+#: The rules that a generated record is checked by: a column each, in the order in which they are reasons.
+RULES = (
+    "schema", "label", "language", "length", "duplicate", "near_duplicate", "similar", "copied", "too_near", "refusal",
+    "leaked", "personal", "judge",
+)  # fmt: skip
+
 RECORD_COLUMNS: dict[str, pa.DataType] = {"id": _S, "text": _S, "label": _S, "split": _S, "run_id": _S}
 
 TABLES: dict[str, TableSpec] = {
     "real": _spec("id", **RECORD_COLUMNS),
-    "synthetic": _spec("id", **RECORD_COLUMNS, call_id=_S, selection_id=_S, attributes_id=_S),
+    "synthetic": _spec("id", **RECORD_COLUMNS, call_id=_S, selection_id=_S, attributes_id=_S, written_from=_S),
     "multiplicities": _spec("run_id origin id", run_id=_S, origin=_S, id=_S, multiplicity=_I),
     "exclusions": _spec("run_id id", run_id=_S, id=_S, excluded=_B, reason=_S),
     "embedders": _spec(
@@ -81,14 +87,28 @@ TABLES: dict[str, TableSpec] = {
     "attributes": _spec(
         "run_id id", run_id=_S, id=_S, selection_id=_S, call_id=_S, attributes=_NAMED
     ),
+    "attribute_values": _spec(
+        "run_id attributes_id name",
+        run_id=_S, attributes_id=_S, name=_S, kind=_S, value=_S, stated=_S, number=_F, added=_B,
+    ),
+    "annotations": _spec(
+        "run_id origin id name", run_id=_S, origin=_S, id=_S, call_id=_S, name=_S, kind=_S, value=_S, stated=_S,
+        number=_F,
+    ),
+    "redactions": _spec("placeholder", placeholder=_S, original=_S),
     "calls": _spec(
         "call_id",
         call_id=_S, run_id=_S, step=_S, selection_id=_S, model=_S, base_url=_S, template_hash=_S, system=_S, user=_S,
         status=_S, reply=_S, error=_S, finish_reason=_S, mode=_S, attempts=_I, prompt_tokens=_I, completion_tokens=_I,
-        cost_usd=_F, latency_s=_F, finished_at=_TIME,
+        cost_usd=_F, latency_s=_F, finished_at=_TIME, subject=_S, seed=_I, repairs=_S, batch_id=_S,
     ),
     "rejections": _spec(
         "run_id call_id index", run_id=_S, call_id=_S, index=_I, reason=_S, detail=_S, text=_S
+    ),
+    "checks": _spec(
+        "run_id call_id index",
+        run_id=_S, call_id=_S, index=_I, id=_S, accepted=_B, reason=_S, **dict.fromkeys(RULES, _B),
+        near_duplicate_similarity=_F, copied_share=_F, cosine_to_synthetic=_F, cosine_to_real=_F,
     ),
     "weights": _spec("run_id id", run_id=_S, id=_S, weight_set=_S, label=_S, weight=_F),
     "label_quality": _spec(
@@ -131,9 +151,12 @@ RESERVED = frozenset(TABLES["synthetic"].schema.names) | {
     "copies",
 }  # fmt: skip
 
+#: Tables that no SQL surface shows: what personal data was taken out of prompts stays in the workspace.
+HIDDEN = ("redactions",)
+
 #: Tables whose rows belong to the run that wrote them and are dropped when that run never finished. `calls` is not
 #: among them: a reply that was paid for is kept whatever happens.
-OWNED_BY_RUN = tuple(name for name in TABLES if name not in ("calls", "runs", "activations"))
+OWNED_BY_RUN = tuple(name for name in TABLES if name not in ("calls", "runs", "activations", *HIDDEN))
 
 
 def vectors_spec(dimensions: int) -> TableSpec:

@@ -4,14 +4,26 @@ import asyncio
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from synalign.errors import ModelRefusedError
 from synalign.llm import prompts
 from synalign.llm.acceptance import accept
 from synalign.llm.chat import ChatRequest
-from synalign.llm.ngram import NgramModel, describe, write
+from synalign.llm.counting import describe, merges, sections, state
+from synalign.llm.ngram import NgramModel, write
 from synalign.llm.parsing import Parsed, parse
-from synalign.llm.schemas import AttributeSet, RecordBatch, json_schema
+from synalign.llm.schemas import (
+    AnnotationList,
+    AttributeSet,
+    MergeList,
+    RecordBatch,
+    VerdictList,
+    json_schema,
+    records_schema,
+)
+from tests.llm.prompt_cases import CASES, bare, rendered
 
 ENGLISH = ["great film", "bad acting here", "the plot was thin", "loved it"]
 CHINESE = ["这部电影非常好看我很喜欢", "剧情很无聊浪费时间", "演员表演非常出色", "我很失望"]
@@ -22,9 +34,11 @@ def request(texts: list[str], count: int = 10, seed: int = 0, labels: list[str] 
     variables: dict[str, Any] = {
         "task": {"description": "", "language": ""},
         "demonstrations": shown,
-        "attributes": [{"name": "tone", "value": "warm"}],
+        "attributes": [{"name": "tone", "kind": "text", "value": "warm"}],
         "label": {"name": "1", "meaning": "good"},
         "labels": [],
+        "ask_label": False,
+        "written": [],
         "count": count,
     }
     prompt = prompts.render("generate/records", variables)
@@ -88,20 +102,142 @@ def test_combining_marks_and_joined_emoji_stay_whole() -> None:
         assert "\u0301" not in text or "e\u0301" in text
 
 
-def test_attributes_are_computed_from_the_texts() -> None:
-    variables = {
-        "task": {"description": "", "language": ""},
-        "demonstrations": [{"text": "Great phone! 😀", "label": None}, {"text": "This phone has died", "label": None}],
-    }
-    prompt = prompts.render("reason/attributes", variables)
-    asked = ChatRequest("builtin/ngram", None, prompt.system, prompt.user, "attributes", json_schema(AttributeSet))
-    found = parse(asyncio.run(NgramModel().complete(asked)).text, AttributeSet)
+def answer(name: str, model: type[Any], schema: dict[str, Any] | None = None, **changes: Any) -> Any:
+    """What the model answers to a shipped prompt, validated: all of it can be read."""
+    prompt = rendered(name, **changes)
+    asked = ChatRequest(
+        "builtin/ngram", None, prompt.system, prompt.user, name, schema or json_schema(model), seed=0, count=3
+    )
+    found = parse(asyncio.run(NgramModel().complete(asked)).text, model)
     assert isinstance(found, Parsed)
-    values = {item.name: item.value for item in found.value.attributes}
+    assert not found.problems
+    return found.value
+
+
+PHONES = [{"text": "Great phone! 😀", "label": None}, {"text": "This phone has died", "label": None}]
+
+
+def test_the_attributes_that_are_asked_for_are_stated_and_no_others() -> None:
+    kinds = {"topic": "category", "tone": "category", "length": "number", "vocabulary": "text", "quirks": "text"}
+    wanted = [{"name": name, "kind": kind, "values": []} for name, kind in kinds.items()]
+    stated = answer("reason/attributes", AttributeSet, demonstrations=PHONES, attributes=wanted).attributes
+    assert {item.name: item.kind for item in stated} == kinds
+    values = {item.name: item.value for item in stated}
+    assert (values["topic"], values["tone"], values["length"]) == ("phone", "plain", "3.5")
+    assert values["vocabulary"].startswith("phone")
+    assert "emoji in 1 of 2 texts" in values["quirks"]
+
+
+def test_attributes_are_described_where_a_prompt_of_ones_own_names_none() -> None:
+    stated = answer("reason/attributes", AttributeSet, demonstrations=PHONES, attributes=[]).attributes
+    values = {item.name: item.value for item in stated}
     assert values["length"] == "3.5 words (3 to 4)"
     assert values["vocabulary"].startswith("phone")
     assert values["emoji"] == values["exclamation marks"] == "in 1 of 2 texts"
     assert values["digits"] == "in 0 of 2 texts"
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "texts", "value"),
+    [
+        ("topic", ["screen", "phone case"], ["the phone broke", "my phone!"], "phone case"),
+        ("topic", ["Screen", "tv"], ["the TV broke", "my phone!"], "tv"),
+        ("topic", ["screen", "tv"], ["the phone broke"], "other"),
+        ("topic", [], ["the phone broke", "a phone"], "phone"),
+        ("tone", ["plain", "excited"], ["wow!", "great!", "ok"], "excited"),
+        ("intent", [], ["why?"], "question"),
+        ("register", [], ["Dear Sir"], "mixed case"),
+        ("structure", [], ["a\nb"], "several lines"),
+        ("topic", [], ["...", "!"], "other"),
+        ("anything", ["x", "电"], ["电话坏了非常失望"], "电"),
+    ],
+)
+def test_a_category_is_one_of_its_values_if_any_fits(
+    name: str, values: list[str], texts: list[str], value: str
+) -> None:
+    assert state(name, "category", values, texts, "other") == value
+
+
+def test_a_category_of_a_selection_is_always_one_of_the_allowed_values() -> None:
+    assert state("topic", "category", ["screen", "tv"], ["the phone broke"]) == "screen"
+
+
+def test_values_merge_that_differ_by_case_or_a_plural_only() -> None:
+    found = answer("reason/merge", MergeList).merges
+    assert [item.model_dump() for item in found] == []
+    values = [("Phones", False), ("glass", False), ("phone", True), ("PHONE", False), ("gla", False), ("bus", False)]
+    listed = [{"value": value, "known": known} for value, known in values]
+    found = answer("reason/merge", MergeList, attributes=[{"name": "topic", "values": listed}]).merges
+    assert [item.model_dump() for item in found] == [
+        {"name": "topic", "value": "Phones", "becomes": "phone"},
+        {"name": "topic", "value": "PHONE", "becomes": "phone"},
+    ]
+    assert merges([{"name": "x"}, {"values": [3]}, {"values": [{}]}]) == []
+
+
+def test_every_record_is_annotated_in_every_attribute() -> None:
+    found = answer("annotate/records", AnnotationList).annotations
+    assert [(item.number, item.name) for item in found] == [
+        (number, item["name"]) for number in (1, 2) for item in CASES["annotate/records"]["attributes"]
+    ]
+    values = {(item.number, item.name): item.value for item in found}
+    assert (values[1, "topic"], values[1, "tone"], values[1, "length"]) == ("other", "plain", "3")
+    assert values[2, "length"] == "5"
+
+
+def test_the_judge_repeats_the_label_that_it_is_shown_and_says_that_it_judges_nothing() -> None:
+    for changes, label in (({"labels": []}, "positive"), ({}, ""), ({"labels": [], "label": None}, "")):
+        found = answer("judge/records", VerdictList, **changes).verdicts
+        assert [item.model_dump() for item in found] == [
+            {"number": number, "label": label, "real": True, "why": "not judged"} for number in (1, 2)
+        ]
+
+
+@pytest.mark.parametrize("name", ["generate/records", "generate/single_stage"])
+def test_records_state_the_label_that_was_asked_for_if_the_schema_has_one(name: str) -> None:
+    schema = records_schema(["negative", "positive"])
+    made = answer(name, RecordBatch, schema).records
+    assert [record.label for record in made] == ["positive"] * 3
+    assert [record.label for record in answer(name, RecordBatch, schema, label=None).records] == ["negative"] * 3
+    assert [record.label for record in answer(name, RecordBatch, records_schema([]), label=None).records] == [""] * 3
+    assert [record.label for record in answer(name, RecordBatch).records] == [None] * 3
+
+
+def test_what_was_written_before_is_not_written_again() -> None:
+    first = write(ENGLISH, 5, seed=1)
+    assert not set(first) & set(write(ENGLISH, 5, seed=1, written=first))
+    shown = bare("generate/records")["demonstrations"] * 2
+    before = [record.text for record in answer("generate/records", RecordBatch, demonstrations=shown).records]
+    after = answer("generate/records", RecordBatch, demonstrations=shown, written=before).records
+    assert before
+    assert not {record.text for record in after} & set(before)
+
+
+ANSWERS = {
+    "reason/attributes": AttributeSet,
+    "generate/records": RecordBatch,
+    "annotate/records": AnnotationList,
+    "judge/records": VerdictList,
+}
+
+
+@given(st.lists(st.text(min_size=1), min_size=1, max_size=4), st.sampled_from(sorted(ANSWERS)))
+def test_whatever_the_texts_are_there_is_an_answer_or_a_refusal(texts: list[str], name: str) -> None:
+    data = {
+        "demonstrations": [{"text": text, "label": None} for text in texts],
+        "records": [{"number": number, "text": text} for number, text in enumerate(texts)],
+    }
+    try:
+        found = answer(name, ANSWERS[name], **{key: value for key, value in data.items() if key in CASES[name]})
+    except ModelRefusedError:
+        assert not any(map(str.strip, texts))
+    else:
+        assert found.model_dump_json().encode()
+
+
+def test_a_prompt_is_read_by_its_sections() -> None:
+    user = '{"a": 1}\nwords\n<one>\n{"b": "</one>"}\n{broken}\n</one>\n {"c": 3} \n<two>\n</two>'
+    assert sections(user) == {"": [{"a": 1}, {"c": 3}], "one": [{"b": "</one>"}]}
 
 
 def test_texts_without_spaces_are_counted_in_characters() -> None:

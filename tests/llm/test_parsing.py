@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synalign.llm.parsing import Parsed, ParseFailure, parse
-from synalign.llm.schemas import AttributeSet, RecordBatch
+from synalign.llm.schemas import AnnotationList, AttributeSet, MergeList, RecordBatch, VerdictList
+
+ANSWERS = [AttributeSet, RecordBatch, MergeList, AnnotationList, VerdictList]
 
 
 def texts(raw: str) -> tuple[list[str], list[str]]:
@@ -138,3 +140,143 @@ def test_a_cut_reply_gives_a_prefix_or_a_failure(values: list[str], data: st.Dat
 @given(st.text())
 def test_nothing_makes_it_raise(raw: str) -> None:
     assert isinstance(parse(raw, RecordBatch), (Parsed, ParseFailure))
+
+
+def problems(raw: str, model: type[Any] = RecordBatch) -> list[tuple[str, str]]:
+    found = parse(raw, model)
+    assert isinstance(found, Parsed), found
+    return [(problem.reason, problem.raw) for problem in found.problems]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        " \n",
+        "I cannot help with that.",
+        '{"records": [{"te',
+        "<think> first",
+        '{"records": "many"}',
+        'draft </think> {"records": [{"body": "ä"}]} ',
+        "[1, 2]",
+        '{"error": "half \ud83d"}',
+    ],
+)
+def test_a_failure_keeps_the_whole_reply(raw: str) -> None:
+    found = parse(raw, RecordBatch)
+    assert isinstance(found, ParseFailure)
+    assert found.raw == raw.replace("\ud83d", "\ufffd")
+
+
+@pytest.mark.parametrize(
+    ("raw", "kept"),
+    [
+        ('{"records": [{"text": "a"}, {"txt":"b"}, {"text": 3}]}', ['{"txt": "b"}', '{"text": 3}']),
+        ('{"records": [{"text": "a"}, {"text": "b"}, {"text": "c', ['{"text": "c']),
+        ('["a", "b", "c', ['"c']),
+        ('{"records": [{"text": "a"}, {"txt": "b"}, {"te', ['{"txt": "b"}', '{"te']),
+        ('{"records": [{"text": "say "hi""}, {"text": "ok"}]}', ['{"records": [{"text": "say "hi""}\n]}']),
+        ('{"text": "a"}\n{"txt": "b"}\n{"text": "c"}', ['{"txt": "b"}']),
+        ('{"records": [{"text": "a"}, null, "ä\\ud83d", 3]}', ["null", "3"]),
+        ('{"records": [{"text": "a"}', [""]),
+    ],
+)
+def test_a_problem_keeps_what_it_is_about(raw: str, kept: list[str]) -> None:
+    assert [text for _, text in problems(raw)] == kept
+
+
+def test_the_tags_of_a_record_are_not_taken_for_records() -> None:
+    assert texts('{"text": "a", "tags": ["x", "y", "z"]}\n{"text": "b"}') == (["a", "b"], [])
+
+
+def test_labels_are_read_where_they_are_stated() -> None:
+    found = parse('{"records": [{"text": "a", "label": "good"}, {"text": "b", "label": {"x": 1}}, "c"]}', RecordBatch)
+    assert isinstance(found, Parsed)
+    assert [(record.text, record.label) for record in found.value.records] == [("a", "good"), ("b", None), ("c", None)]
+    assert found.problems == ()
+
+
+MERGE = '{"name": "topic", "value": "Phones", "becomes": "phone"}'
+NOTE = '{"number": "2", "name": "length", "value": 12}'
+VERDICT = '{"number": 1, "label": "good", "real": "true", "why": "plain"}'
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "item"),
+    [(MergeList, "merges", MERGE), (AnnotationList, "annotations", NOTE), (VerdictList, "verdicts", VERDICT)],
+)
+def test_the_other_answers_are_found_in_all_forms(model: type[Any], name: str, item: str) -> None:
+    whole = f'{{"{name}": [{item}, {item}]}}'
+    for raw in (whole, f"```json\n{whole}\n```", f"[{item}, {item}]", f"{item}\n{item}"):
+        found = parse(raw, model)
+        assert isinstance(found, Parsed), raw
+        assert len(getattr(found.value, name)) == 2
+        assert found.problems == ()
+    empty = parse(f'{{"{name}": []}}', model)
+    assert isinstance(empty, Parsed)
+    assert getattr(empty.value, name) == []
+    assert problems(whole[:-3], model) == [("truncated", item[:-1])]
+    assert problems(f'{{"{name}": [{item}, {{"number": 1}}, "x"]}}', model) == [
+        ("broken_item", '{"number": 1}'),
+        ("broken_item", "x"),
+    ]
+
+
+def test_values_are_taken_for_what_they_mean() -> None:
+    notes = parse(f'{{"annotations": [{NOTE}]}}', AnnotationList)
+    assert isinstance(notes, Parsed)
+    assert notes.value.annotations[0].model_dump() == {"number": 2, "name": "length", "value": "12"}
+    verdicts = parse('{"verdicts": [{"number": "1", "real": "no"}]}', VerdictList)
+    assert isinstance(verdicts, Parsed)
+    assert verdicts.value.verdicts[0].model_dump() == {"number": 1, "label": "", "real": False, "why": ""}
+
+
+@pytest.mark.parametrize("depth", [10, 900, 960, 970, 975, 980, 985, 990, 995, 1000, 5000])
+def test_deep_nesting_is_a_broken_item_or_a_failure_and_kept(depth: int) -> None:
+    deep = "[" * depth + "]" * depth
+    raw = f'{{"records": [{{"text": "a"}}, {{"text": {deep}}}]}}'
+    found = parse(raw, RecordBatch)
+    assert isinstance(found, Parsed)
+    assert [record.text for record in found.value.records] == ["a"]
+    (problem,) = found.problems
+    assert deep in problem.raw
+
+
+def kept_texts(found: Any) -> list[str]:
+    """Everything that would be stored of an answer."""
+    if isinstance(found, ParseFailure):
+        return [found.raw, found.detail]
+    assert isinstance(found, Parsed)
+    return [found.value.model_dump_json(), *(part for p in found.problems for part in (p.raw, p.detail))]
+
+
+NAMES = "text label name value kind becomes number real why records attributes merges annotations verdicts"
+WORDS = st.sampled_from([*NAMES.split(), "</think>", "\x00", "\ud83d", "true", "3"]) | st.text(
+    st.characters(exclude_categories=()), max_size=3
+)
+LEAVES = WORDS | st.booleans() | st.none() | st.floats() | st.integers() | st.just(10**400)
+VALUES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4), max_leaves=12
+)
+TOKENS = '{ } [ ] " , : <think> </think> ```json NaN -Infinity 1e999 \\ud83d \x00 \n'
+PARTS = [
+    '{"records": [',
+    '{"text": "a"}',
+    '"text": ',
+    '{"number": 1, "real": 1}',
+    '{"text": "a", "text": 2}',
+    "9" * 5000,
+]
+SCRAPS = st.sampled_from([*TOKENS.split(" "), *PARTS])
+
+
+@given(VALUES, st.sampled_from(ANSWERS), st.booleans())
+def test_any_json_is_parsed_or_refused_and_can_be_stored(value: Any, model: type[Any], ascii_only: bool) -> None:
+    raw = json.dumps(value, ensure_ascii=ascii_only)
+    for text in kept_texts(parse(raw, model)) + kept_texts(parse(raw[: len(raw) // 2], model)):
+        assert text.encode() is not None
+
+
+@given(st.lists(SCRAPS | WORDS | VALUES.map(json.dumps), max_size=12).map("".join), st.sampled_from(ANSWERS))
+def test_any_scraps_are_parsed_or_refused_and_can_be_stored(raw: str, model: type[Any]) -> None:
+    for text in kept_texts(parse(raw, model)):
+        assert text.encode() is not None

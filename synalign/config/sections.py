@@ -1,23 +1,32 @@
-"""The configuration: frozen models, TOML on disk, unknown keys refused with the nearest known one.
-
-Each section belongs to one step. A call of the API may override single values of its section for that call.
-"""
+"""The settings: frozen models, one section for each step. What is allowed, and what it means, stands in each field."""
 
 from __future__ import annotations
 
 import difflib
 import re
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from synalign.errors import ConfigError
+#: Kinds of personal data that can be found in text.
+PersonalKind = Literal["email", "phone", "card", "iban", "national_id", "ip"]
 
-#: The configuration's file name inside a workspace.
-CONFIG_NAME = "synalign.toml"
+#: What an attribute's value is: one of few short values, a number, or free text.
+AttributeKind = Literal["category", "number", "text"]
+
+#: The attributes that are stated by default.
+ATTRIBUTES: dict[str, AttributeKind] = {
+    "topic": "category",
+    "intent": "category",
+    "tone": "category",
+    "register": "category",
+    "structure": "category",
+    "length": "number",
+    "style": "text",
+    "vocabulary": "text",
+    "quirks": "text",
+}
 
 #: Kernels that an expression is made of.
 KERNELS = ("rbf", "matern12", "matern32", "matern52")
@@ -132,6 +141,14 @@ class Select(Section):
         raise ValueError(f"{unknown[0]!r} is unknown{hint}; {known}")
 
 
+class Price(Section):
+    """What a model costs, in US dollars for a million tokens."""
+
+    input: float = Field(ge=0, allow_inf_nan=False, description="For a million prompt tokens.")
+    output: float = Field(ge=0, allow_inf_nan=False, description="For a million reply tokens.")
+    batch: float = Field(0.5, ge=0, le=1, description="What a call of a batch costs, as a share of the price.")
+
+
 class Llm(Section):
     """Which language model answers, and how it is asked."""
 
@@ -144,24 +161,107 @@ class Llm(Section):
     api_key_env: str = Field("OPENAI_API_KEY", description="Environment variable that holds the key.")
     temperature: float | None = Field(None, ge=0, le=2, description="Sampling temperature; unset: the model's own.")
     max_tokens: int | None = Field(None, ge=1, description="Upper limit on the tokens of one reply.")
-    concurrency: int = Field(8, ge=1, le=1024, description="Requests under way at the same time.")
+    concurrency: int = Field(
+        16, ge=1, le=1024, description="Requests under way at most; fewer while the endpoint says that it is too busy."
+    )
+    requests_per_minute: int | None = Field(None, ge=1, description="Limit on requests; unset: none.")
+    tokens_per_minute: int | None = Field(None, ge=1, description="Limit on tokens, both ways; unset: none.")
     timeout: float = Field(120.0, gt=0, description="Seconds to wait for one reply.")
     max_attempts: int = Field(5, ge=1, le=100, description="Tries of one request before the step reports it.")
-    input_price: float | None = Field(None, ge=0, description="US dollars for a million prompt tokens.")
-    output_price: float | None = Field(None, ge=0, description="US dollars for a million reply tokens.")
+    patience: float = Field(
+        600.0, ge=0, description="Seconds to wait for an endpoint that answered before and no longer does."
+    )
+    repairs: int = Field(1, ge=0, le=5, description="Times that a model is shown why its reply cannot be read.")
+    batch: bool = Field(False, description="Ask through the provider's batch API: cheaper, within a day or so.")
+    budget: str | None = Field(
+        None, description="What all calls of the workspace may cost: '5usd' or '200000tokens'; unset: no limit."
+    )
+    redact: tuple[PersonalKind, ...] = Field(
+        (), description="Personal data that is replaced by placeholders before real text is sent."
+    )
+
+    @field_validator("budget")
+    @classmethod
+    def _known_unit(cls, value: str | None) -> str | None:
+        if value is None or re.fullmatch(r"\s*\d+(_\d+)*(\.\d+)?\s*(usd|tokens)\s*", value.lower()):
+            return value
+        raise ValueError("must be an amount and a unit, such as '5usd' or '200000tokens'")
 
 
 class Reason(Section):
     """Stage 1: the model states the attributes of the demonstrations."""
 
     prompt: str = Field("reason/attributes", description="A shipped prompt, or the path of a .j2 file.")
+    attributes: dict[str, AttributeKind] = Field(
+        default_factory=lambda: dict(ATTRIBUTES),
+        min_length=1,
+        description="The attributes to state, and what each value is: category, number or text.",
+    )
+    open: int = Field(3, ge=0, le=20, description="Attributes that the model may add.")
+    values: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="The only values that a category may have, by its name."
+    )
+    merge: bool = Field(True, description="Have the model merge values of a category that mean the same.")
+    merge_prompt: str = Field("reason/merge", description="A shipped prompt, or the path of a .j2 file.")
+
+
+class Annotate(Section):
+    """The model states the attributes of single records, so that shares can be compared."""
+
+    sample: int = Field(200, ge=1, description="Records to annotate, by the hash of their ids.")
+    batch: int = Field(10, ge=1, le=100, description="Records in one request.")
+    prompt: str = Field("annotate/records", description="A shipped prompt, or the path of a .j2 file.")
 
 
 class Generate(Section):
     """Stage 2: the model writes new records from the attributes."""
 
-    per_selection: int = Field(10, ge=1, le=200, description="Records asked for in one request.")
+    per_selection: int = Field(10, ge=0, le=200, description="Records from the attributes of each selection.")
+    recombined: int = Field(
+        0, ge=0, le=200, description="Records for each selection from attributes drawn across those of its label."
+    )
+    from_demonstrations: int = Field(
+        0, ge=0, le=200, description="Records for each selection from its demonstrations alone, without attributes."
+    )
+    refills: int = Field(2, ge=0, le=20, description="Times that refused records are asked for anew.")
     prompt: str = Field("generate/records", description="A shipped prompt, or the path of a .j2 file.")
+    single_stage_prompt: str = Field(
+        "generate/single_stage", description="The prompt of from_demonstrations: shipped, or the path of a .j2 file."
+    )
+
+
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+
+
+class Accept(Section):
+    """Which generated records are kept: one rule a key. A rule that is off (false) leaves its column empty."""
+
+    label: bool = Field(True, description="The model says of its record the label that it was to write for.")
+    language: bool = Field(True, description="The language is one that real records of the workspace have.")
+    length: bool = Field(True, description="As many characters as some real record of the label, at least and at most.")
+    length_slack: float = Field(1.25, ge=1, description="Factor by which both bounds of the length are widened.")
+    duplicate: bool = Field(True, description="No other record of the workspace has the same text.")
+    near_duplicate: Share | Literal[False] = Field(
+        0.9, description="Jaccard similarity of 3-character pieces with another synthetic record, from which it is one."
+    )
+    similar: Share | Literal[False] = Field(
+        0.98, description="Cosine similarity to another synthetic record, from which it is one too many."
+    )
+    copied: Share | Literal[False] = Field(
+        0.6, description="Share of a record's words that stand in one run in a real record, from which it is a copy."
+    )
+    too_near: Share | Literal[False] = Field(
+        0.01, description="Quantile of the distances from real records to the nearest real one, below which it is one."
+    )
+    refusal: bool = Field(True, description="No refusal and no boilerplate, such as 'As an AI ...'.")
+    phrases: tuple[str, ...] = Field((), description="Your own phrases that mark a record as boilerplate.")
+    leaked: bool = Field(True, description="Nothing of the prompt or a template stands in it.")
+    personal: tuple[PersonalKind, ...] = Field(
+        ("email", "phone", "card", "iban", "national_id", "ip"),
+        description="Personal data that it may hold only if its demonstrations do.",
+    )
+    judge: bool = Field(False, description="A second call says whether the record fits its label and reads as real.")
+    judge_prompt: str = Field("judge/records", description="A shipped prompt, or the path of a .j2 file.")
 
 
 class Align(Section):
@@ -224,8 +324,11 @@ class Config(Section):
     cluster: Cluster = Cluster()
     select: Select = Select()
     llm: Llm = Llm()
+    prices: dict[str, Price] = Field(default_factory=dict, description="What models cost, by name.")
     reason: Reason = Reason()
+    annotate: Annotate = Annotate()
     generate: Generate = Generate()
+    accept: Accept = Accept()
     align: Align = Align()
 
 
@@ -253,78 +356,3 @@ class RunConfig(Config):
     def settings(self) -> Config:
         """Return the part that is kept in the workspace."""
         return Config(**{name: getattr(self, name) for name in Config.model_fields})
-
-
-SectionT = TypeVar("SectionT", bound=Section)
-
-
-def override(section: SectionT, values: Mapping[str, Any]) -> SectionT:
-    """Return `section` with the given values put in, validated; a value of None leaves the configured one.
-
-    Raises:
-        ConfigError: if a value is not allowed.
-    """
-    given = {name: value for name, value in values.items() if value is not None}
-    if not given:
-        return section
-    return parse(type(section), {**section.model_dump(), **given}, type(section).__name__.lower())
-
-
-def parse(model: type[SectionT], data: Mapping[str, Any], where: str) -> SectionT:
-    """Validate plain data as `model`.
-
-    Raises:
-        ConfigError: naming each wrong key, what is allowed there, what was given, and `where` it stands.
-    """
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        lines = [_explain(model, item) for item in error.errors()]
-        raise ConfigError(f"{where} is not valid:\n" + "\n".join(f"  {line}" for line in lines)) from error
-
-
-def load(model: type[SectionT], path: Path) -> SectionT:
-    """Read a TOML file as `model`.
-
-    Raises:
-        ConfigError: if the file is missing, is not UTF-8 TOML, or holds a key or value that is not allowed.
-    """
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"There is no configuration file {path}. 'synalign init DIR' writes one.") from error
-    except IsADirectoryError as error:
-        raise ConfigError(f"{path} is a folder; a TOML file is needed here.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not a valid TOML file: {error}.") from error
-    return parse(model, data, str(path))
-
-
-def dumps(config: Config) -> str:
-    """Return the configuration as TOML: what is set, without values that are unset."""
-    import tomli_w
-
-    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
-
-
-def _explain(model: type[BaseModel], item: Any) -> str:
-    # pydantic puts the name of a union's member into the path, such as literal['auto','none'].
-    path = [str(part) for part in item["loc"] if not ("[" in str(part) or str(part).startswith("constrained-"))]
-    key = ".".join(path) or "(the whole)"
-    if item["type"] != "extra_forbidden":
-        return f"{key}: {item['msg']} (given: {item['input']!r})"
-    known = _fields_at(model, path[:-1])
-    near = difflib.get_close_matches(path[-1], known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
-    return f"{key}: no such key; {hint}"
-
-
-def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
-    for part in path:
-        field = model.model_fields.get(part)
-        kind = field.annotation if field else None
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            model = kind
-        elif part == "sources":
-            model = Source
-    return sorted(model.model_fields)

@@ -1,0 +1,5 @@
+"""`python -m synalign.cli`."""
+
+from synalign.cli import main
+
+main()

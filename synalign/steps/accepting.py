@@ -1,0 +1,207 @@
+"""Checks generated records by all rules: those of text, those of vectors, and a second model's opinion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from synalign.llm.acceptance import Acceptance, Draft, Verdict, limited
+from synalign.llm.prompts import instructions
+from synalign.llm.schemas import RecordBatch, VerdictList
+from synalign.numerics.neighbours import distinct_rows, nearest_cosine, nearness_limit, unit_rows
+from synalign.steps import embed
+from synalign.steps.briefs import Brief, variables
+from synalign.steps.calls import PROMPTS, Asker, Demonstrations
+from synalign.steps.context import Context
+from synalign.steps.reading import records, vectors
+from synalign.store.schemas import REAL, SYNTHETIC
+
+# Records that a judge is shown in one request.
+_JUDGED = 10
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The records of one reply, what they were asked for, and the verdict on each."""
+
+    brief: Brief
+    call_id: str
+    verdicts: list[Verdict]
+
+
+class Checker:
+    """The rules of one run of generate. What it accepts counts as there for what comes later."""
+
+    def __init__(
+        self,
+        context: Context,
+        labels: Sequence[str],
+        shown: Demonstrations,
+        templates: Sequence[str],
+        judge: Asker[VerdictList] | None,
+    ) -> None:
+        self._context, self._labels, self._shown, self._judge = context, labels, shown, judge
+        self._prompt = [text for name in templates for text in instructions(name, context.root / PROMPTS)]
+        task, self.rules = context.config.task, context.config.accept
+        real = records(context, REAL)
+        train = real.filter(pl.col("split") == "train")
+        synthetic = records(context, SYNTHETIC, with_excluded=True)
+        by_label: dict[str | None, list[str]] = {}
+        for text, label in train.select("text", "label").iter_rows():
+            by_label.setdefault(None if label is None else task.meaning(label), []).append(text)
+        self._acceptance = Acceptance(
+            self.rules,
+            real=by_label,
+            copied_from=real["text"].to_list(),
+            known=synthetic["text"].to_list(),
+            labels={name: task.meaning(name) for name in labels},
+        )
+        self._vectors = _Vectors(context, real, synthetic) if self.rules.similar or self.rules.too_near else None
+        self.calls: set[str] = set()
+        self.unread: list[dict[str, Any]] = []
+
+    def check(self, answered: Sequence[tuple[Brief, str, RecordBatch, int]], wave: int) -> list[Reply]:
+        """Return the verdicts on replies, in their order: (brief, call_id, answer, how many were asked for)."""
+        task = self._context.config.task
+        replies = []
+        for brief, call_id, answer, limit in answered:
+            drafts = [Draft(index, record.text, record.label) for index, record in enumerate(answer.records)]
+            verdicts = self._acceptance.judge(
+                drafts,
+                demonstrations=self._shown.texts[brief.selection_id],
+                prompt=self._prompt,
+                label=None if brief.label is None else task.meaning(brief.label),
+                limit=limit,
+            )
+            for verdict in verdicts:
+                if verdict.accepted:
+                    self._acceptance.keep(verdict.text)
+            replies.append(Reply(brief, call_id, verdicts))
+        limits = [limit for *_, limit in answered]
+        if self._vectors is not None:
+            replies = self._vectors.judged(replies)
+        if self._judge is not None:
+            replies = self._judged(self._judge, replies, wave)
+        replies = [
+            Reply(reply.brief, reply.call_id, limited(reply.verdicts, limit))
+            for reply, limit in zip(replies, limits, strict=True)
+        ]
+        for reply in replies:
+            for verdict in reply.verdicts:
+                if verdict.accepted:
+                    self._acceptance.keep(verdict.text)
+        if self._vectors is not None:
+            self._vectors.keep({verdict.text for reply in replies for verdict in reply.verdicts if verdict.accepted})
+        return replies
+
+    def store_vectors(self, rows: Sequence[Mapping[str, Any]], run_id: str) -> None:
+        """Keep the vectors of accepted records where they were paid for, so that `embed` need not ask again."""
+        if self._vectors is not None:
+            self._vectors.store(rows, run_id)
+
+    def _judged(self, judge: Asker[VerdictList], replies: list[Reply], wave: int) -> list[Reply]:
+        """Ask a model what it takes the records that passed so far for."""
+        task = self._context.config.task
+        jobs, places = [], []
+        for number, reply in enumerate(replies):
+            passed = [place for place, verdict in enumerate(reply.verdicts) if verdict.passed]
+            for start in range(0, len(passed), _JUDGED):
+                part = passed[start : start + _JUDGED]
+                shown = self._shown.shown[reply.brief.selection_id]
+                given = variables(reply.brief, task, self._labels, shown, (), 0, redacted=False)
+                texts = [{"number": n, "text": reply.verdicts[place].text} for n, place in enumerate(part, start=1)]
+                wanted = {name: given[name] for name in ("task", "demonstrations", "label", "labels")}
+                purpose = ["judge", *reply.brief.purpose(wave), start]
+                jobs.append(judge.job(wanted | {"records": texts}, purpose, reply.brief.selection_id))
+                places.append((number, part))
+        answers = judge.ask(jobs)
+        self.calls |= set(answers.calls)
+        self.unread += answers.refused
+        said = {job.request.call_id: answer.value.verdicts for job, answer in answers.answered}
+        found = [Reply(reply.brief, reply.call_id, list(reply.verdicts)) for reply in replies]
+        for job, (number, part) in zip(jobs, places, strict=True):
+            by_number = {item.number: item for item in said.get(job.request.call_id, ())}
+            label = found[number].brief.label
+            names = {"", label, None if label is None else task.meaning(label)}
+            for n, place in enumerate(part, start=1):
+                item = by_number.get(n)
+                if item is None:  # not judged: the column stays empty
+                    continue
+                wrong = label is not None and item.label.strip() not in names
+                detail = f"the judge gives it the label {item.label!r}" if wrong else "it does not read as a real one"
+                verdict = found[number].verdicts[place]
+                found[number].verdicts[place] = verdict.with_result(
+                    "judge", item.real and not wrong, f"{detail}: {item.why}"
+                )
+        return found
+
+
+class _Vectors:
+    """The rules that compare vectors, by the embedder of the workspace."""
+
+    def __init__(self, context: Context, real: pl.DataFrame, synthetic: pl.DataFrame) -> None:
+        rules = context.config.accept
+        self._context = context
+        self._similar, self._too_near = rules.similar, rules.too_near
+        self._embedder = embed.resolve(context)
+        self._encode = embed.encoder(context, self._embedder)
+        self._real = unit_rows(vectors(context, self._embedder.name, REAL, real["id"]))
+        train = (real["split"] == "train").to_numpy()
+        self._limit = nearness_limit(self._real[train], self._too_near) if self._too_near else float("inf")
+        there = vectors(context, self._embedder.name, SYNTHETIC, synthetic["id"]) if synthetic.height else None
+        self._known = self._real[:0] if there is None else unit_rows(there)
+        self._made: dict[str, np.ndarray] = {}
+
+    def judged(self, replies: list[Reply]) -> list[Reply]:
+        """Return the verdicts with the results of both rules, for the records that passed so far."""
+        open_ = [verdict.text for reply in replies for verdict in reply.verdicts if verdict.passed]
+        if not open_:
+            return replies
+        raw = self._encode(open_)
+        units = unit_rows(raw)
+        self._made |= dict(zip(open_, raw, strict=True))
+        to_real, to_known = nearest_cosine(units, self._real), nearest_cosine(units, self._known)
+        distinct = distinct_rows(units, float(self._similar)) if self._similar else np.ones(len(units), dtype=bool)
+        found, row = [], 0
+        for reply in replies:
+            verdicts = []
+            for verdict in reply.verdicts:
+                if verdict.passed:
+                    verdict = self._result(verdict, float(to_known[row]), float(to_real[row]), bool(distinct[row]))
+                    row += 1
+                verdicts.append(verdict)
+            found.append(Reply(reply.brief, reply.call_id, verdicts))
+        return found
+
+    def _result(self, verdict: Verdict, to_known: float, to_real: float, distinct: bool) -> Verdict:
+        if self._similar:
+            passed = to_known < self._similar and distinct
+            said = f"cosine {to_known:.3f}" if to_known >= self._similar else "with another record of these replies"
+            detail = f"its meaning is that of a synthetic record there is ({said}; {self._similar:g} is the limit)"
+            verdict = verdict.with_result("similar", passed, detail, to_known)
+        if self._too_near:
+            detail = (
+                f"its nearest real record is at cosine {to_real:.4f}, nearer than all but a share of "
+                f"{self._too_near:g} of real records are to each other ({self._limit:.4f})"
+            )
+            verdict = verdict.with_result("too_near", to_real <= self._limit, detail, to_real)
+        return verdict
+
+    def keep(self, texts: set[str]) -> None:
+        """Count texts that were accepted as there."""
+        made = [vector for text, vector in self._made.items() if text in texts]
+        if made:
+            self._known = np.concatenate([self._known, unit_rows(np.stack(made))])
+
+    def store(self, rows: Sequence[Mapping[str, Any]], run_id: str) -> None:
+        """Write the vectors of records that an endpoint was paid for; what is fitted here is computed again."""
+        chosen = [row for row in rows if row["text"] in self._made]
+        if embed.is_fitted(self._embedder.settings) or not chosen:
+            return
+        matrix = np.stack([self._made[row["text"]] for row in chosen])
+        names = pl.Series("id", [row["id"] for row in chosen])
+        embed.store(self._context, self._embedder, SYNTHETIC, run_id, names, matrix)
