@@ -1,8 +1,8 @@
--- Shares of simple attributes, side by side: in the real training records, in the synthetic ones as they came, and
--- weighted.
--- attribute: label, words (a band of the text's length), or cluster
--- real_share, raw_share, weighted_share: each adds up to 1 for one attribute
--- needs: real, synthetic_weighted, cluster_members
+-- Shares of attributes, side by side: in the real training records, in the synthetic ones as they came, and weighted.
+-- attribute: label, words (a band of the text's length), cluster, or a category that the language model stated: of real
+--     records where they were annotated, of synthetic ones what they were annotated as, else what they were written from
+-- real_share, raw_share, weighted_share: each adds up to 1 for one attribute; null where no record of the side has it
+-- needs: real, synthetic_weighted, cluster_members, annotations, attribute_values, synthetic
 with records as (
     select 'real' as origin, id, text, label, cast(multiplicity as double) as raw, null::double as weight
     from real where split = 'train'
@@ -23,6 +23,17 @@ valued as (
     union all
     select d.origin, 'cluster', format('{:04d}', m.cluster_id), d.raw, d.weight
     from described d join cluster_members m on m.origin = d.origin and m.id = d.id
+    union all
+    select d.origin, a.name, a.value, d.raw, d.weight
+    from described d join annotations a on a.origin = d.origin and a.id = d.id
+    where a.kind = 'category'
+    union all
+    select d.origin, v.name, v.value, d.raw, d.weight
+    from described d
+    join synthetic y on y.id = d.id
+    join attribute_values v on v.attributes_id = y.attributes_id
+    where d.origin = 'synthetic' and v.kind = 'category'
+        and not exists (from annotations a where a.origin = 'synthetic' and a.id = d.id and a.name = v.name)
 )
 select attribute, value,
     coalesce(sum(raw) filter (origin = 'real'), 0)

@@ -244,7 +244,7 @@ class Accept(Section):
     near_duplicate: Share | Literal[False] = Field(
         0.9, description="Jaccard similarity of 3-character pieces with another synthetic record, from which it is one."
     )
-    similar: Share | Literal[False] = Field(
+    too_similar: Share | Literal[False] = Field(
         0.98, description="Cosine similarity to another synthetic record, from which it is one too many."
     )
     copied: Share | Literal[False] = Field(

@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 from synalign.ids import canonical_json
 from synalign.llm.chat import ChatRequest
 
-#: Calls of a model with counts that its own ratio needs; and calls of one step, for the mean length of its replies.
-ENOUGH, ENOUGH_OF_STEP = 20, 5
+#: Calls of a model with counts that its own ratio needs; and calls with one prompt, for what is said of that prompt.
+ENOUGH, ENOUGH_OF_PROMPT = 20, 5
 
 #: How far an estimate may be off, as a share: by script, and by the model's own counts.
 GUESSED, CALIBRATED = 0.3, 0.1
@@ -103,53 +103,68 @@ def _kept_tokens(text: str) -> float:
 
 @dataclass(frozen=True)
 class Counted:
-    """One answered request with the counts of its model; `prompt_bytes` of its messages."""
+    """One answered request with the counts of its model.
 
-    step: str
-    prompt_bytes: int
+    `prompt`: which prompt it was, such as the hash of its template. `size`: bytes of its messages. `items`: of how many
+    like parts the reply consists, 0 where it has none. `repair`: it asks for an answer again.
+    """
+
+    prompt: str
+    size: int
     prompt_tokens: int
     reply_tokens: int
+    items: int = 0
     repair: bool = False
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a model's own counts say. `ratios`: prompt tokens a byte, by step, and of all steps under "".
+    """What a model's own counts say, by prompt. Requests that ask for an answer again count as `repairs` alone.
 
-    `replies`: the mean tokens of a reply, by step. Requests that ask for an answer again count in neither.
+    `ratio`: prompt tokens a byte over all prompts, and `ratios` those of prompts with enough calls. `replies`: mean
+    tokens of a reply; `items`: mean tokens of one part of it. `repairs`: their number as a share of the calls.
     """
 
     calls: int
+    ratio: float
     ratios: Mapping[str, float]
-    replies: Mapping[str, float] = field(default_factory=dict)
-    repairs: Mapping[str, float] = field(default_factory=dict)
+    replies: Mapping[str, float]
+    items: Mapping[str, float]
+    repairs: float
 
-    def ratio(self, step: str) -> float:
-        """Return the prompt tokens a byte of a step, those of all steps if it has too few calls."""
-        return self.ratios.get(step, self.ratios[""])
+    def reply(self, prompt: str, items: int) -> float | None:
+        """Return the tokens that a reply of so many parts has, 0 for one without parts; None if that is not known."""
+        if items and prompt in self.items:
+            return items * self.items[prompt]
+        return self.replies.get(prompt)
 
 
 def measured(rows: Iterable[Counted]) -> Measured | None:
     """Return what the counts of one model say, or None if there are fewer than ENOUGH."""
-    by_step: defaultdict[str, list[Counted]] = defaultdict(list)
-    repairs: defaultdict[str, int] = defaultdict(int)
+    found: defaultdict[str, list[Counted]] = defaultdict(list)
+    repairs = 0
     for row in rows:
-        if row.repair:
-            repairs[row.step] += 1
-        elif row.prompt_bytes and row.prompt_tokens:
-            by_step[row.step].append(row)
-    every = [row for found in by_step.values() for row in found]
+        repairs += row.repair
+        if not row.repair and row.size and row.prompt_tokens:
+            found[row.prompt].append(row)
+    every = [row for part in found.values() for row in part]
     if len(every) < ENOUGH:
         return None
-    ratios = {step: _ratio(found) for step, found in by_step.items() if len(found) >= ENOUGH}
-    replies = {
-        step: sum(row.reply_tokens for row in found) / len(found)
-        for step, found in by_step.items()
-        if len(found) >= ENOUGH_OF_STEP
-    }
-    shares = {step: repairs[step] / len(found) for step, found in by_step.items()}
-    return Measured(len(every), ratios | {"": _ratio(every)}, replies, shares)
+    known = {prompt: part for prompt, part in found.items() if len(part) >= ENOUGH_OF_PROMPT}
+    parts = {prompt: sum(row.items for row in part) for prompt, part in known.items()}
+    return Measured(
+        calls=len(every),
+        ratio=_ratio(every),
+        ratios={prompt: _ratio(part) for prompt, part in known.items()},
+        replies={prompt: sum(row.reply_tokens for row in part) / len(part) for prompt, part in known.items()},
+        items={
+            prompt: sum(row.reply_tokens for row in part) / parts[prompt]
+            for prompt, part in known.items()
+            if parts[prompt]
+        },
+        repairs=repairs / len(every),
+    )
 
 
 def _ratio(rows: Sequence[Counted]) -> float:
-    return sum(row.prompt_tokens for row in rows) / sum(row.prompt_bytes for row in rows)
+    return sum(row.prompt_tokens for row in rows) / sum(row.size for row in rows)

@@ -13,7 +13,7 @@ Rule = Literal[
     "length",
     "duplicate",
     "near_duplicate",
-    "similar",
+    "too_similar",
     "copied",
     "too_near",
     "refusal",
@@ -37,7 +37,7 @@ Reason = Literal[
     "failed",
 ]
 
-#: The rules, in the order in which they name the reason of a refusal. `similar`, `too_near` and `judge` need an encoder
+#: The rules, in the order in which they name the reason of a refusal. `too_similar`, `too_near` and `judge` need an encoder
 #: or a model: their results are put in by `Verdict.with_result`.
 RULES: tuple[Rule, ...] = get_args(Rule)
 

@@ -60,7 +60,7 @@ class Checker:
             known=synthetic["text"].to_list(),
             labels={name: task.meaning(name) for name in labels},
         )
-        self._vectors = _Vectors(context, real, synthetic) if self.rules.similar or self.rules.too_near else None
+        self._vectors = _Vectors(context, real, synthetic) if self.rules.too_similar or self.rules.too_near else None
         self.calls: set[str] = set()
         self.unread: list[dict[str, Any]] = []
 
@@ -146,7 +146,7 @@ class _Vectors:
     def __init__(self, context: Context, real: pl.DataFrame, synthetic: pl.DataFrame) -> None:
         rules = context.config.accept
         self._context = context
-        self._similar, self._too_near = rules.similar, rules.too_near
+        self._similar, self._too_near = rules.too_similar, rules.too_near
         self._embedder = embed.resolve(context)
         self._encode = embed.encoder(context, self._embedder)
         self._real = unit_rows(vectors(context, self._embedder.name, REAL, real["id"]))
@@ -182,7 +182,7 @@ class _Vectors:
             passed = to_known < self._similar and distinct
             said = f"cosine {to_known:.3f}" if to_known >= self._similar else "with another record of these replies"
             detail = f"its meaning is that of a synthetic record there is ({said}; {self._similar:g} is the limit)"
-            verdict = verdict.with_result("similar", passed, detail, to_known)
+            verdict = verdict.with_result("too_similar", passed, detail, to_known)
         if self._too_near:
             detail = (
                 f"its nearest real record is at cosine {to_real:.4f}, nearer than all but a share of "

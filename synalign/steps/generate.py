@@ -264,7 +264,7 @@ def _rows(
                     **{str(rule): passed for rule, passed in verdict.results.items()},
                     "near_duplicate_similarity": measures.get("near_duplicate"),
                     "copied_share": measures.get("copied"),
-                    "cosine_to_synthetic": measures.get("similar"),
+                    "cosine_to_synthetic": measures.get("too_similar"),
                     "cosine_to_real": measures.get("too_near"),
                 }
             )

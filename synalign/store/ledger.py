@@ -173,8 +173,12 @@ class Ledger:
         """
         found = self._read(f"select {_BATCH_COLUMNS} from batches order by submitted_at, batch_id", [], "batches")
         return [
-            Batch(*row[:5], tuple(json.loads(row[5])), row[6], *[at and datetime.fromisoformat(at) for at in row[7:]])
-            for row in found
+            Batch(
+                *(batch_id, run_id, model, base_url, input_file_id, tuple(json.loads(call_ids)), status),
+                submitted_at=datetime.fromisoformat(submitted),
+                finished_at=None if finished is None else datetime.fromisoformat(finished),
+            )
+            for batch_id, run_id, model, base_url, input_file_id, call_ids, status, submitted, finished in found
         ]
 
     def rows(self, call_ids: Iterable[str] | None = None) -> pa.Table:

@@ -45,7 +45,7 @@ _SHARES = pa.list_(pa.struct([("label", _S), ("share", _F)]))
 
 #: The rules that a generated record is checked by: a column each, in the order in which they are reasons.
 RULES = (
-    "schema", "label", "language", "length", "duplicate", "near_duplicate", "similar", "copied", "too_near", "refusal",
+    "schema", "label", "language", "length", "duplicate", "near_duplicate", "too_similar", "copied", "too_near", "refusal",
     "leaked", "personal", "judge",
 )  # fmt: skip
 

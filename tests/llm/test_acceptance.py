@@ -50,7 +50,7 @@ def test_a_new_text_is_kept_stripped_with_every_column() -> None:
     )
     assert tuple(verdict.results) == RULES
     unknown = {rule for rule, result in verdict.results.items() if result is None}
-    assert unknown == {"label", "similar", "too_near", "judge"}
+    assert unknown == {"label", "too_similar", "too_near", "judge"}
     assert verdict.measures == {"near_duplicate": None, "copied": 0.0}
 
 
@@ -206,22 +206,22 @@ def test_surplus_counts_what_passes_and_is_put_right_after_later_rules() -> None
     judged = judge(texts, limit=2)
     assert [verdict.reason for verdict in judged] == [None, "personal", None, "surplus"]
     assert judged[3].detail == "2 were asked for"
-    later = [judged[0].with_result("similar", False, "too alike", 0.99), *judged[1:]]
-    assert [verdict.reason for verdict in limited(later, 2)] == ["similar", "personal", None, None]
+    later = [judged[0].with_result("too_similar", False, "too alike", 0.99), *judged[1:]]
+    assert [verdict.reason for verdict in limited(later, 2)] == ["too_similar", "personal", None, None]
     assert limited(later, 2)[0].detail == "too alike"
-    assert limited(later, 2)[0].measures["similar"] == 0.99
+    assert limited(later, 2)[0].measures["too_similar"] == 0.99
 
 
 def test_a_later_rule_of_earlier_rank_names_the_reason() -> None:
     (verdict,) = judge(["bob@example.com is mine"])
-    assert verdict.with_result("similar", False, "too alike").reason == "similar"
+    assert verdict.with_result("too_similar", False, "too alike").reason == "too_similar"
     assert verdict.with_result("judge", False, "odd").reason == "personal"
     assert verdict.with_result("judge", True).results["judge"] is True
 
 
 def test_the_lists_of_rules_and_reasons_are_closed() -> None:
     assert (
-        *("schema", "label", "language", "length", "duplicate", "near_duplicate", "similar", "copied", "too_near"),
+        *("schema", "label", "language", "length", "duplicate", "near_duplicate", "too_similar", "copied", "too_near"),
         *("refusal", "leaked", "personal", "judge"),
     ) == RULES
     whole = ("empty_reply", "not_json", "truncated", "wrong_shape", "broken_item", "refused", "failed")

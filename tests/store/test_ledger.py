@@ -5,12 +5,14 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from synalign.errors import StoreError
-from synalign.store.ledger import COMPLETE, FAILED, REFUSED, Ledger
+from synalign.store.ledger import COMPLETE, FAILED, REFUSED, Batch, Ledger
 from synalign.store.schemas import TABLES
 
 
@@ -59,6 +61,89 @@ def test_a_failure_is_replaced_by_a_reply(ledger: Ledger, first: str):
     ledger.put(call("a", reply="at last"))
     rows = ledger.rows().to_pylist()
     assert [(row["status"], row["reply"], row["error"]) for row in rows] == [(COMPLETE, "at last", None)]
+
+
+def test_several_outcomes_are_put_together_or_not_at_all(ledger: Ledger):
+    ledger.put(call("a"), call("b", REFUSED, error="no"))
+    assert ledger.rows()["call_id"].to_pylist() == ["a", "b"]
+    with pytest.raises(StoreError, match="2 replies were not kept"):
+        ledger.put(call("c"), call("d", reply=object()))
+    assert ledger.rows()["call_id"].to_pylist() == ["a", "b"]
+
+
+def test_reservations_are_kept_until_their_outcome_is(ledger: Ledger):
+    assert ledger.reserved() == []
+    first = ledger.reserve("a", 100.0, 0.5)
+    second, third = ledger.reserve_all([("b", 200.0, None), ("a", 1.0, 2.0)])
+    assert len({first, second, third}) == 3
+    kept = [(first, "a", 100.0, 0.5), (second, "b", 200.0, None), (third, "a", 1.0, 2.0)]
+    assert ledger.reserved() == Ledger(ledger.path).reserved() == kept
+    ledger.put(call("a"), settled=[first, third])
+    assert ledger.reserved() == [(second, "b", 200.0, None)]
+    with pytest.raises(StoreError, match="cannot be written"):
+        ledger.put(call("b", reply=object()), settled=[second])
+    assert ledger.reserved() == [(second, "b", 200.0, None)]
+    ledger.put(settled=[second])
+    assert ledger.reserved() == []
+
+
+SENT = Batch("new:d", "r", "m", None, None, ("a", "b"), "new", datetime(2026, 1, 2, 3, tzinfo=UTC))
+
+
+def test_a_batch_is_found_by_a_later_process(ledger: Ledger):
+    assert ledger.batches() == []
+    numbers = ledger.reserve_all([("a", 1.0, 1.0), ("b", 1.0, 1.0)])
+    ledger.put_batch(SENT)
+    assert Ledger(ledger.path).batches() == [SENT]
+    named = replace(SENT, batch_id="batch_1", input_file_id="file-1", status="validating", base_url="http://a/v1")
+    ledger.put_batch(named, instead_of=SENT.batch_id)
+    assert ledger.batches() == [named]
+    ended = replace(named, status="expired", call_ids=("b",))
+    ledger.put_batch(ended, settled=numbers[:1])
+    assert ledger.batches() == [ended]
+    assert [call_id for _, call_id, _, _ in ledger.reserved()] == ["b"]
+    over = replace(ended, call_ids=(), finished_at=datetime(2026, 1, 3, tzinfo=UTC))
+    ledger.put_batch(over)
+    older = replace(SENT, batch_id="batch_0", submitted_at=datetime(2026, 1, 1, tzinfo=UTC))
+    ledger.put_batch(older)
+    assert ledger.batches() == [older, over]
+    ledger.drop_batch("batch_0", settled=numbers)
+    assert (ledger.batches(), ledger.reserved()) == ([over], [])
+
+
+def test_a_batch_that_cannot_be_written_changes_nothing(ledger: Ledger):
+    ledger.put_batch(SENT)
+    (number,) = ledger.reserve_all([("a", 1.0, None)])
+    with pytest.raises(StoreError, match="cannot be written"):
+        ledger.put_batch(replace(SENT, batch_id="batch_1", status=None), instead_of=SENT.batch_id, settled=[number])
+    assert ledger.batches() == [SENT]
+    assert len(ledger.reserved()) == 1
+
+
+def test_a_file_of_an_earlier_version_is_read_as_it_is_and_upgraded_when_written(tmp_path: Path):
+    path = tmp_path / "ledger.sqlite"
+    new = {"subject", "seed", "repairs", "batch_id"}
+    columns = [name for name in TABLES["calls"].schema.names if name not in new]
+    with sqlite3.connect(path) as old:
+        old.execute(f"create table calls ({', '.join(columns)}, primary key (call_id)) without rowid")
+        old.execute(
+            "insert into calls (call_id, status, reply, finished_at) values ('a', 'complete', 'r', '2026-01-01T00:00:00')"
+        )
+    old.close()
+    before = path.read_bytes()
+    ledger = Ledger(path)
+    assert ledger.rows().schema == TABLES["calls"].schema
+    assert ledger.rows().select(["reply", "subject", "seed", "batch_id"]).to_pylist() == [
+        {"reply": "r", "subject": None, "seed": None, "batch_id": None}
+    ]
+    assert (ledger.reserved(), ledger.batches()) == ([], [])
+    assert path.read_bytes() == before
+    ledger.put(call("b", subject="s", seed=3, repairs="a", batch_id="batch_1"))
+    ledger.put_batch(SENT)
+    ledger.reserve("c", 1.0, None)
+    rows = Ledger(path).rows().to_pylist()
+    assert [(row["call_id"], row["seed"], row["batch_id"]) for row in rows] == [("a", None, None), ("b", 3, "batch_1")]
+    assert (Ledger(path).batches(), len(Ledger(path).reserved())) == ([SENT], 1)
 
 
 _WRITER = """
@@ -122,7 +207,11 @@ def test_a_file_that_is_no_ledger(tmp_path: Path):
     path = tmp_path / "ledger.sqlite"
     path.write_bytes(b"no database, but long enough to be looked at " * 50)
     ledger = Ledger(path)
-    for use in (lambda: ledger.put(call("a")), ledger.rows, lambda: ledger.forget(["a"])):
+    uses = (
+        *(lambda: ledger.put(call("a")), ledger.rows, lambda: ledger.forget(["a"]), ledger.reserved, ledger.batches),
+        *(lambda: ledger.reserve("a", 1.0, None), lambda: ledger.put_batch(SENT), lambda: ledger.drop_batch("a")),
+    )
+    for use in uses:
         with pytest.raises(StoreError, match=r"ledger\.sqlite.*Move the file away: replies in the table `calls` stay"):
             use()
 

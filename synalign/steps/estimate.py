@@ -1,0 +1,440 @@
+"""estimate: what reason and generate would cost before they start, from the prompts that they would send."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from synalign.config import Llm, Price, Reason
+from synalign.errors import ConfigError
+from synalign.llm.budget import FREE, Amount, Meter, Unit, amount, cost, price_of
+from synalign.llm.chat import ChatRequest
+from synalign.llm.schemas import MergeList
+from synalign.llm.tokens import CALIBRATED, ENOUGH, GUESSED, Counted, Measured, estimated_tokens, measured
+from synalign.llm.tokens import prompt_bytes as bytes_of
+from synalign.llm.tokens import prompt_tokens as tokens_of
+from synalign.steps import generate as generating
+from synalign.steps import reason as reasoning
+from synalign.steps.briefs import Brief, briefs, variables
+from synalign.steps.calls import Asker, Demonstrations, demonstrations
+from synalign.steps.context import Context
+from synalign.steps.reading import require_real
+from synalign.steps.sending import Job, settled
+from synalign.steps.spending import spent
+from synalign.store.journal import Journal
+from synalign.store.lake import Lake, quote
+from synalign.store.ledger import COMPLETE
+
+T = TypeVar("T")
+
+#: Prompts of each kind whose tokens are counted, by an even stride.
+SAMPLE = 32
+
+_UNITS: tuple[Unit, ...] = ("tokens", "usd")
+
+# Calls of the model that its own counts are taken from, at most, and real texts whose length is looked at.
+_HISTORY, _TEXTS = 5000, 500
+
+# Tokens of a reply: around all of it; for an attribute, more if it is free text; around a record; for a merge; for a
+# verdict of the judge.
+_FRAME, _ATTRIBUTE, _FREE_TEXT, _RECORD, _MERGE, _VERDICT = 10, 20, 25, 12, 25, 30
+
+# As many as `synalign.steps.attributes` and `synalign.steps.accepting` put into one request.
+_MERGED_AT_ONCE, _JUDGED_AT_ONCE = 150, 10
+
+# What stands for attributes that are not known yet.
+_STAND_INS = {
+    "category": "delayed delivery",
+    "number": "25",
+    "text": "Short declarative sentences with an occasional fragment; most texts open with the problem itself, about "
+    "half of them close with a question or a request, and contractions are common throughout.",
+}
+
+_COLUMNS = [
+    "call_id", "model", "template_hash", "system", "user", "status", "reply", "prompt_tokens", "completion_tokens",
+    "repairs",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Source:
+    """Requests of one kind that a step would make.
+
+    `requests`: all of them, or examples if they are fewer than `calls`. `prompt`: the hash of their template. `reply`:
+    tokens of one reply, as far as that can be guessed; of so many `items`, 0 if it is not a list. `done`: the step is
+    finished, so nothing is asked.
+    """
+
+    step: str
+    kind: str
+    requests: Sequence[ChatRequest]
+    calls: int
+    reply: float
+    prompt: str = ""
+    items: int = 0
+    done: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """What requests of one kind would cost. `known` of the `calls` are answered already; all else is about the others.
+
+    Tokens and US dollars are those that are expected, with a range; `at_most` is what a budget would set aside. None
+    stands for what is not known: dollars without a price, the most without llm.max_tokens.
+    """
+
+    step: str
+    kind: str
+    calls: int
+    known: int
+    prompt_tokens: int
+    reply_tokens: int
+    tokens_low: int
+    tokens_high: int
+    tokens_at_most: int | None
+    usd_low: float | None
+    usd: float | None
+    usd_high: float | None
+    usd_at_most: float | None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run of reason and generate would cost. `price`: of the model, None if it is unknown. `spent`: what the
+    workspace's calls did cost so far, in the unit of the budget or else in usd; None if that is unknown."""
+
+    model: str
+    rows: tuple[Row, ...]
+    price: Price | None
+    spent: Amount | None
+    notes: tuple[str, ...]
+
+    @property
+    def total(self) -> Row:
+        """The sums of the rows; None where a row has None."""
+        sums: dict[str, Any] = {}
+        for field in fields(Row)[2:]:
+            values = [getattr(row, field.name) for row in self.rows]
+            sums[field.name] = None if None in values else sum(values)
+        if self.price is None:
+            sums |= dict.fromkeys(("usd_low", "usd", "usd_high", "usd_at_most"))
+        return Row("total", "", **sums)
+
+    def data(self) -> dict[str, Any]:
+        """Return all of it as plain data."""
+        return {
+            "model": self.model,
+            "price": None if self.price is None else self.price.model_dump(),
+            "rows": [asdict(row) for row in self.rows],
+            "total": asdict(self.total),
+            "spent": None if self.spent is None else {"value": self.spent.value, "unit": self.spent.unit},
+            "notes": list(self.notes),
+        }
+
+
+def estimate(
+    context: Context, *, model: str | None = None, base_url: str | None = None, batch: bool | None = None
+) -> Estimate:
+    """Return what a run of reason and generate would cost. Nothing is sent, and nothing is written.
+
+    What was answered already costs nothing again. See the notes of the result for what it assumes.
+
+    Raises:
+        NotReadyError: if nothing is selected.
+        ConfigError: if a setting or a prompt is not valid.
+    """
+    context = replace(context, lake=(lake := _ReadOnly(context.lake.path)), journal=Journal(lake))
+    settings, sources, notes = _sources(context, model, base_url, batch)
+    return of_sources(context, settings, sources, notes)
+
+
+def of_sources(context: Context, settings: Llm, sources: Sequence[Source], notes: Sequence[str] = ()) -> Estimate:
+    """Return what these requests would cost; see `estimate`."""
+    price = price_of(settings.model, context.config.prices)
+    history = measured(_history(context, settings.model))
+    rows = tuple(_row(context, settings, price, history, source) for source in sources)
+    unit: Unit = "usd" if settings.budget is None else amount(settings.budget).unit
+    try:
+        so_far = Amount(spent(context, unit, price), unit)
+    except ConfigError:
+        so_far = None
+    found = Estimate(settings.model, rows, price, so_far, ())
+    return replace(found, notes=(*_notes(context, settings, history, found), *notes))
+
+
+class _ReadOnly(Lake):
+    """Tables that nothing is written to: placeholders for personal data are made anew when the step is run."""
+
+    def insert(self, name: str, rows: pa.Table, spec: Any = None) -> int:
+        return 0
+
+
+# Where the requests come from
+
+
+def _sources(
+    context: Context, model: str | None, base_url: str | None, batch: bool | None
+) -> tuple[Llm, list[Source], list[str]]:
+    """Return the settings that would be used, what both steps would ask, and what is assumed of it."""
+    plan, asker, _, selections = reasoning.planned(context, model=model, base_url=base_url, batch=batch)
+    done = context.journal.get(plan.run_id) is not None
+    section, settings = context.config.reason, asker.settings
+    found = [_of_jobs("reason", "attributes", reasoning.requests(asker, selections), _stated(section), done=done)]
+    notes: list[str] = []
+    if section.merge and not done:
+        found += _merging(asker, len(selections))
+    current = context.journal.current("reason")
+    known = done and current is not None and current.run_id == plan.run_id
+    wanted = context.config.generate
+    if wanted.per_selection or wanted.recombined or wanted.from_demonstrations:
+        more, assumed = _writing(context, settings, known)
+        found, notes = found + more, notes + assumed
+    return settings, found, notes
+
+
+def _merging(asker: Asker[Any], selections: int) -> list[Source]:
+    """Return the requests that would bring the values into one vocabulary, as if no two selections named the same."""
+    section = asker.context.config.reason
+    names = [name for name, kind in section.attributes.items() if kind == "category" and name not in section.values]
+    values = selections * len(names)
+    if values < 2:
+        return []
+    calls = -(-values // _MERGED_AT_ONCE)
+    word = _STAND_INS["category"]
+    shown = [{"value": f"{word} {number}", "known": False} for number in range(-(-values // calls))]
+    merger = Asker(asker.context, asker.plan, asker.settings, section.merge_prompt, MergeList)
+    given = {"task": asker.context.config.task, "attributes": [{"name": "stand-in", "values": shown}]}
+    return [_of_jobs("reason", "merge", [merger.job(given, ("estimate",))], _FRAME + _MERGE * len(shown) / 4, calls)]
+
+
+def _writing(context: Context, settings: Llm, known: bool) -> tuple[list[Source], list[str]]:
+    """Return the requests of generate, and what they assume; `known`: the attributes are those that it would use."""
+    given = {"model": settings.model, "base_url": settings.base_url, "batch": settings.batch}
+    writing = generating.planned(context, reasoned=known, **given)
+    done = known and context.journal.get(writing.plan.run_id) is not None
+    if known:
+        asked = writing.briefs()
+    else:
+        stand_in = {"id": "stand-in", "values": stand_ins(context.config.reason)}
+        every = {row["selection_id"]: stand_in for row in writing.selections}
+        asked = briefs(writing.section, writing.selections, every, writing.plan.run_id, context.config.seed)
+    shown = demonstrations(context, settings, writing.selections)
+    text = _mean_tokens(context)
+    found = []
+    for kind in dict.fromkeys(brief.written_from for brief in asked):
+        part = [brief for brief in asked if brief.written_from == kind]
+        exact = known or kind == "demonstrations"
+        jobs = [writing.job(brief, shown) for brief in (part if exact else _stride(part))]
+        count = part[0].count
+        reply = _FRAME + count * (text + _RECORD)
+        found.append(_of_jobs("generate", kind, jobs, reply, len(part), count, done))
+    if writing.judge is not None:
+        found.append(_judging(writing.judge, asked, writing.labels, shown, done))
+    if known or all(source.kind == "demonstrations" for source in found):
+        return found, []
+    return found, ["The attributes are not known yet: in the prompts of generate stand-ins of typical length are."]
+
+
+def _judging(
+    judge: Asker[Any], asked: Sequence[Brief], labels: Sequence[str], shown: Demonstrations, done: bool
+) -> Source:
+    """Return the requests of the judge, as if it were shown every record that is asked for, as long as real ones."""
+    task, jobs = judge.context.config.task, []
+    for brief in _stride(asked):
+        given = variables(brief, task, labels, shown.shown[brief.selection_id], (), 0, redacted=False)
+        texts = (shown.texts[brief.selection_id] * _JUDGED_AT_ONCE)[: min(brief.count, _JUDGED_AT_ONCE)]
+        records = [{"number": number, "text": text} for number, text in enumerate(texts, start=1)]
+        wanted = {name: given[name] for name in ("task", "demonstrations", "label", "labels")}
+        jobs.append(judge.job(wanted | {"records": records}, ("estimate",)))
+    calls = sum(-(-brief.count // _JUDGED_AT_ONCE) for brief in asked)
+    items = min(max(brief.count for brief in asked), _JUDGED_AT_ONCE)
+    return _of_jobs("generate", "judge", jobs, _FRAME + items * _VERDICT, calls, items, done)
+
+
+def _of_jobs(
+    step: str,
+    kind: str,
+    jobs: Sequence[Job],
+    reply: float,
+    calls: int | None = None,
+    items: int = 0,
+    done: bool = False,
+) -> Source:
+    calls = len(jobs) if calls is None else calls
+    return Source(step, kind, [job.request for job in jobs], calls, reply, jobs[0].template_hash, items, done)
+
+
+def stand_ins(section: Reason) -> list[dict[str, Any]]:
+    """Return attributes as a model might state them, for prompts that are rendered before it did."""
+    asked = dict(section.attributes) | {f"further {number}": "text" for number in range(1, section.open + 1)}
+    return [
+        {"name": name, "kind": kind, "value": next(iter(section.values.get(name, ())), _STAND_INS[kind]), "row": {}}
+        for name, kind in asked.items()
+    ]
+
+
+def _stated(section: Reason) -> float:
+    """Return the tokens of a reply of reason."""
+    kinds = [*section.attributes.values(), *["text"] * section.open]
+    return _FRAME + sum(_ATTRIBUTE + (_FREE_TEXT if kind == "text" else 0) for kind in kinds)
+
+
+def _mean_tokens(context: Context) -> float:
+    """Return the mean tokens of a real text."""
+    texts = _stride(require_real(context)["text"].to_list(), _TEXTS)
+    return sum(map(estimated_tokens, texts)) / len(texts)
+
+
+def _stride(values: Sequence[T], most: int = SAMPLE) -> list[T]:
+    """Return at most so many of the values, evenly spread."""
+    return [values[number * len(values) // most] for number in range(most)] if len(values) > most else list(values)
+
+
+# What they would cost
+
+
+def _history(context: Context, model: str) -> list[Counted]:
+    """Return the answered calls of a model that say how many tokens they had, some thousands at most."""
+    rows: list[dict[str, Any]] = []
+    if context.lake.exists("calls"):
+        there = [name for name in _COLUMNS if name in context.lake.schema("calls").names]
+        where = f"model = {quote(model)} and status = '{COMPLETE}' and completion_tokens is not null"
+        for part in context.lake.batches("calls", there, where):
+            rows += part.to_pylist()
+            if len(rows) >= _HISTORY:
+                return [_counted(row) for row in rows]
+    known = {row["call_id"] for row in rows}
+    for row in context.ledger.rows().select(_COLUMNS).to_pylist():
+        if row["model"] == model and row["status"] == COMPLETE and row["call_id"] not in known:
+            rows.append(row)
+    return [_counted(row) for row in rows if None not in (row["prompt_tokens"], row["completion_tokens"])]
+
+
+def _counted(row: Mapping[str, Any]) -> Counted:
+    size = len(row["system"].encode()) + len(row["user"].encode())
+    # The parts of a reply of generate and of the judge. A key inside a text would have its quotation marks escaped.
+    items = max(row["reply"].count('"text":'), row["reply"].count('"number":'))
+    counts = row["prompt_tokens"] or 0, row["completion_tokens"] or 0
+    return Counted(row["template_hash"], size, *counts, items, row.get("repairs") is not None)
+
+
+def _row(context: Context, settings: Llm, price: Price | None, history: Measured | None, source: Source) -> Row:
+    there = {} if source.done else settled(context, [request.call_id for request in source.requests])
+    missing = [request for request in source.requests if request.call_id not in there]
+    known = source.calls if source.done else len(there)
+    calls = source.calls - known
+    if source.done or not missing:
+        missing, calls, known = [], 0, source.calls
+    # The tokens of some of them for each byte, times the bytes of all of them: steadier than a mean of their tokens.
+    sizes = sum(map(bytes_of, missing)) * calls / max(len(missing), 1)
+    off_prompt, off_reply = GUESSED, GUESSED
+    if history is not None:
+        prompt, off_prompt = sizes * history.ratios.get(source.prompt, history.ratio), CALIBRATED
+    else:
+        sample = _stride(missing)
+        prompt = sizes * sum(map(tokens_of, sample)) / max(sum(map(bytes_of, sample)), 1)
+    found = history.reply(source.prompt, source.items) if history is not None else None
+    if found is not None:
+        off_reply = CALIBRATED
+    limit = float("inf") if settings.max_tokens is None else settings.max_tokens
+    most = _most(settings, price, missing, calls)
+    each = source.reply if found is None else found
+    expected = (prompt, calls * min(each, limit))
+    low = (prompt * (1 - off_prompt), calls * min(each * (1 - off_reply), limit))
+    high = (prompt * (1 + off_prompt), calls * min(each * (1 + off_reply), limit))
+    dollars = [cost(price, round(part[0]), round(part[1]), settings.batch) for part in (low, expected, high)]
+    return Row(
+        source.step,
+        source.kind,
+        source.calls,
+        known,
+        prompt_tokens=round(expected[0]),
+        reply_tokens=round(expected[1]),
+        tokens_low=round(sum(low)),
+        tokens_high=round(sum(high)),
+        tokens_at_most=None if most[0] is None else round(most[0]),
+        usd_low=dollars[0],
+        usd=dollars[1],
+        usd_high=dollars[2],
+        usd_at_most=most[1],
+    )
+
+
+def _most(
+    settings: Llm, price: Price | None, missing: Sequence[ChatRequest], calls: int
+) -> tuple[float | None, float | None]:
+    """Return the tokens and the dollars that a budget would set aside; where only examples are known, the largest of
+    them stands for the others."""
+    free = settings.model.startswith(FREE)
+    if not free and settings.max_tokens is None:
+        return None, None if calls or price is None else 0.0
+    found: list[float | None] = []
+    for unit in _UNITS:
+        each = [Meter(settings, price, unit).most(request, unit) for request in missing]
+        values = [value for value in each if value is not None]
+        if len(values) < len(each) or (unit == "usd" and price is None):
+            found.append(None)
+        else:
+            found.append(sum(values) + max(values, default=0.0) * (calls - len(values)))
+    return found[0], found[1]
+
+
+def _notes(context: Context, settings: Llm, history: Measured | None, found: Estimate) -> list[str]:
+    total, model = found.total, settings.model
+    if model.startswith(FREE):
+        return [f"{model} costs nothing."]
+    notes = []
+    if history is None:
+        notes.append(
+            "Tokens are guessed by script, as English at 4.2 and JSON at 3.5 characters a token, and replies by what is "
+            f"asked for and the length of the real texts; the range is {GUESSED:.0%} both ways. Once {ENOUGH} calls of "
+            f"{model} are answered, their counts are used."
+        )
+    else:
+        notes.append(
+            f"Tokens are as {model} counted those of {history.calls} calls, within {CALIBRATED:.0%}; where no replies to "
+            f"the same prompt are known, their length is guessed, within {GUESSED:.0%}."
+        )
+    repairs = f" ({history.repairs:.0%} of the calls so far)" if history is not None else ""
+    notes.append(
+        f"Not counted: answers that have to be asked for again{repairs}, and up to {context.config.generate.refills} "
+        "further requests for each selection of which records are refused."
+    )
+    if settings.batch:
+        notes.append("At the price of batches, which is [prices] batch times the others.")
+    if found.price is None:
+        notes.append(
+            f"The price of {model!r} is unknown, so there are no dollars here. Give it in synalign.toml, in usd for a "
+            f'million tokens: [prices."{model}"] input = ..., output = ...'
+        )
+    if settings.max_tokens is None:
+        notes.append("The most that it can come to is unknown: llm.max_tokens, the limit of one reply, is unset.")
+    notes.append("Spent so far: " + (str(found.spent) if found.spent is not None else "unknown, for lack of a price."))
+    return notes + ([] if settings.budget is None else [_against(context, settings, found, total)])
+
+
+def _against(context: Context, settings: Llm, found: Estimate, total: Row) -> str:
+    """Say whether the budget suffices."""
+    limit = amount(str(settings.budget))
+    try:
+        Meter.of(settings, context.config.prices, limit.unit)
+    except ConfigError as error:
+        return f"The budget of {limit} cannot be kept. {error}"
+    if found.spent is None:
+        return f"Whether the budget of {limit} suffices is unknown, since what was spent is."
+    left = max(0.0, limit.value - found.spent.value)
+    usd = limit.unit == "usd"
+    expected = total.usd if usd else total.prompt_tokens + total.reply_tokens
+    high = total.usd_high if usd else total.tokens_high
+    most = total.usd_at_most if usd else total.tokens_at_most
+    rest = f"of the budget of {limit}, {Amount(left, limit.unit)} are left"
+    if most is not None and most <= left:
+        return f"The budget suffices: {rest}, and it cannot come to more than {Amount(most, limit.unit)}."
+    if high is not None and high <= left:
+        return f"The budget should suffice: {rest}. Near its end fewer requests are sent at once."
+    if expected is not None and expected <= left:
+        return f"The budget may not suffice: {rest}."
+    return f"The budget does not suffice: {rest}. The step would stop there; what was received is kept."
