@@ -132,7 +132,7 @@ class Measured:
     items: Mapping[str, float]
     repairs: float
 
-    def reply(self, prompt: str, items: int) -> float | None:
+    def reply(self, prompt: str, items: float) -> float | None:
         """Return the tokens that a reply of so many parts has, 0 for one without parts; None if that is not known."""
         if items and prompt in self.items:
             return items * self.items[prompt]

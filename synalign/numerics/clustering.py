@@ -286,7 +286,11 @@ def _centroids(matrix: np.ndarray, rows: np.ndarray, weight: np.ndarray, k: int,
     else:
         batch = max(2048, 4 * k)
         model = MiniBatchKMeans(k, random_state=state, n_init=1, batch_size=batch, max_iter=100, compute_labels=False)
-    model.fit(matrix if len(rows) == len(matrix) else matrix[rows], sample_weight=weight)
+    chosen = matrix if len(rows) == len(matrix) else matrix[rows]
+    if len(rows) <= FULL_ROWS:
+        # What differs by processor is then far below what could send a row to another cluster.
+        chosen = chosen.astype(np.float64)
+    model.fit(chosen, sample_weight=weight)
     return np.unique(model.cluster_centers_.astype(np.float32), axis=0)
 
 

@@ -44,6 +44,10 @@ MAX_COLUMNS = 2**15
 #: Texts hashed and projected at a time.
 BLOCK_TEXTS = 4096
 
+# Texts up to which the decomposition is done in float64: then it is the same on every processor, to the last bits of
+# the float32 that are kept. For more it would take twice the time.
+_DOUBLE_TEXTS = 5_000
+
 #: A word is one sign of a script without spaces (Chinese, Japanese, Thai, Lao, Khmer, Myanmar), a run of letters and
 #: digits of another, or one mark such as an emoji. Words count alone and in pairs.
 _WORD = (
@@ -138,7 +142,7 @@ class Lsa:
 
     def _transform(self, texts: Sequence[str]) -> np.ndarray:
         vectors = np.asarray(_counts(texts)[:, self.columns] @ self._projection)
-        norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+        norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)).astype(np.float32)
         # What is left by cancellation alone is no direction: a kept column adds about 1 to the square.
         for row in np.flatnonzero(norms < 1e-4).tolist():
             vectors[row] = _own_direction(texts[row], self.dimensions)
@@ -197,6 +201,8 @@ def _kept_columns(shared: np.ndarray, texts: int) -> np.ndarray:
 def _components(matrix: sp.csr_matrix, dimensions: int, seed: int) -> np.ndarray:
     from sklearn.utils.extmath import randomized_svd
 
+    if matrix.shape[0] <= _DOUBLE_TEXTS:
+        matrix = matrix.astype(np.float64)
     _, values, rows = randomized_svd(matrix, dimensions, n_iter=2, random_state=seed % 2**32)
     kept = values > 1e-5 * values[0]
     return np.ascontiguousarray(rows[kept], dtype=np.float32)
@@ -213,7 +219,8 @@ def _counts(texts: Sequence[str]) -> sp.csr_matrix:
     # Half of a surrogate pair has no UTF-8 form, which hashing needs.
     clean = [text.encode("utf-8", errors="replace").decode() for text in texts]
     counts = sp.hstack([words.transform(clean), pieces.transform(clean)], "csr")
-    counts.data = 1 + np.log(counts.data)
+    # In float64: the last bit of a float32 logarithm differs by processor, and clusters may hang on it.
+    counts.data = (1 + np.log(counts.data.astype(np.float64))).astype(np.float32)
     return counts
 
 

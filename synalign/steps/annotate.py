@@ -85,16 +85,17 @@ def annotate(
     answers = asker.ask(jobs)
     usable = sum(len(answer.value.annotations) for _, answer in answers.answered)
     require_usable(context, plan.step, answers.calls, usable, answers.refused)
-    of_job = {job.request.call_id: part for job, part in zip(jobs, shown, strict=True)}
+    said = {job.request.call_id: answer for job, answer in answers.answered}
     asked = {spelt(name): name for name in names}
     found: dict[tuple[str, str], tuple[str, Value]] = {}
-    for job, answer in answers.answered:
-        names_shown = of_job[job.request.call_id]
-        for item in answer.value.annotations:
+    # Parts with the same texts are one request: each is told the same.
+    for job, names_shown in zip(jobs, shown, strict=True):
+        answer = said.get(job.request.call_id)
+        for item in answer.value.annotations if answer is not None else ():
             name = asked.get(spelt(item.name))
             if name is not None and 1 <= item.number <= len(names_shown) and spelt(item.value):
                 value = value_of(name, "category", item.value)
-                found.setdefault((names_shown[item.number - 1], name), (answer.call_id, value))
+                found.setdefault((names_shown[item.number - 1], name), (said[job.request.call_id].call_id, value))
     calls, refused = set(answers.calls), answers.refused
     ends: dict[tuple[str, str], str] = {}
     if stated.merge:

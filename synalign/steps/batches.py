@@ -100,10 +100,10 @@ class _Sending:
         try:
             state = self._api.find(batch.batch_id.removeprefix(_NEW), self._known())
         except AbsentError:  # it may have been taken, and be billed: what is reserved stays so
-            self._ledger.drop_batch(batch.batch_id)
+            self._ledger.drop_batch(batch)
             return None
         if state is None:
-            self._ledger.drop_batch(batch.batch_id, self._given_back(batch.call_ids))
+            self._ledger.drop_batch(batch, self._given_back(batch.call_ids))
             return None
         return self._named(batch, state)
 
@@ -144,7 +144,7 @@ class _Sending:
             state = self._api.submit(content, digest, self._known())
         except (ModelError, ConfigError) as error:
             if not (isinstance(error, ModelUnavailableError) and error.uncertain):
-                self._ledger.drop_batch(batch.batch_id, self._given_back(call_ids))
+                self._ledger.drop_batch(batch, self._given_back(call_ids))
             raise
         return self._named(batch, state)
 
@@ -154,7 +154,7 @@ class _Sending:
         return named
 
     def _known(self) -> set[str]:
-        return {batch.batch_id for batch in self._ledger.batches()}
+        return {batch.batch_id for batch in self._ledger.batches() if batch.base_url == self._settings.base_url}
 
     def fetch(self, batches: Sequence[Batch]) -> None:
         """Wait until all batches have ended, and keep what came of each as soon as it has."""

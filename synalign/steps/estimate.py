@@ -4,78 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 
-from synalign.config import Llm, Price, Reason
+from synalign.config import Llm, Price
 from synalign.errors import ConfigError
 from synalign.llm.budget import FREE, Amount, Meter, Unit, amount, cost, price_of
 from synalign.llm.chat import ChatRequest
-from synalign.llm.schemas import MergeList
-from synalign.llm.tokens import CALIBRATED, ENOUGH, GUESSED, Counted, Measured, estimated_tokens, measured
-from synalign.llm.tokens import prompt_bytes as bytes_of
-from synalign.llm.tokens import prompt_tokens as tokens_of
-from synalign.steps import generate as generating
-from synalign.steps import reason as reasoning
-from synalign.steps.briefs import Brief, briefs, variables
-from synalign.steps.calls import Asker, Demonstrations, demonstrations
+from synalign.llm.tokens import CALIBRATED, ENOUGH, GUESSED, Counted, Measured, measured, prompt_bytes, prompt_tokens
 from synalign.steps.context import Context
-from synalign.steps.reading import require_real
-from synalign.steps.sending import Job, settled
+from synalign.steps.expected import Source, sources
+from synalign.steps.sending import settled
 from synalign.steps.spending import spent
 from synalign.store.journal import Journal
 from synalign.store.lake import Lake, quote
 from synalign.store.ledger import COMPLETE
-
-T = TypeVar("T")
-
-#: Prompts of each kind whose tokens are counted, by an even stride.
-SAMPLE = 32
+from synalign.store.schemas import TableSpec
 
 _UNITS: tuple[Unit, ...] = ("tokens", "usd")
 
-# Calls of the model that its own counts are taken from, at most, and real texts whose length is looked at.
-_HISTORY, _TEXTS = 5000, 500
-
-# Tokens of a reply: around all of it; for an attribute, more if it is free text; around a record; for a merge; for a
-# verdict of the judge.
-_FRAME, _ATTRIBUTE, _FREE_TEXT, _RECORD, _MERGE, _VERDICT = 10, 20, 25, 12, 25, 30
-
-# As many as `synalign.steps.attributes` and `synalign.steps.accepting` put into one request.
-_MERGED_AT_ONCE, _JUDGED_AT_ONCE = 150, 10
-
-# What stands for attributes that are not known yet.
-_STAND_INS = {
-    "category": "delayed delivery",
-    "number": "25",
-    "text": "Short declarative sentences with an occasional fragment; most texts open with the problem itself, about "
-    "half of them close with a question or a request, and contractions are common throughout.",
-}
+# Calls of the model that its own counts are taken from, at most.
+_HISTORY = 5000
 
 _COLUMNS = [
     "call_id", "model", "template_hash", "system", "user", "status", "reply", "prompt_tokens", "completion_tokens",
     "repairs",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Source:
-    """Requests of one kind that a step would make.
-
-    `requests`: all of them, or examples if they are fewer than `calls`. `prompt`: the hash of their template. `reply`:
-    tokens of one reply, as far as that can be guessed; of so many `items`, 0 if it is not a list. `done`: the step is
-    finished, so nothing is asked.
-    """
-
-    step: str
-    kind: str
-    requests: Sequence[ChatRequest]
-    calls: int
-    reply: float
-    prompt: str = ""
-    items: int = 0
-    done: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,16 +101,17 @@ def estimate(
         NotReadyError: if nothing is selected.
         ConfigError: if a setting or a prompt is not valid.
     """
-    context = replace(context, lake=(lake := _ReadOnly(context.lake.path)), journal=Journal(lake))
-    settings, sources, notes = _sources(context, model, base_url, batch)
-    return of_sources(context, settings, sources, notes)
+    lake = _ReadOnly(context.lake.path)
+    context = replace(context, lake=lake, journal=Journal(lake))
+    settings, found, notes = sources(context, model=model, base_url=base_url, batch=batch)
+    return of_sources(context, settings, found, notes)
 
 
-def of_sources(context: Context, settings: Llm, sources: Sequence[Source], notes: Sequence[str] = ()) -> Estimate:
+def of_sources(context: Context, settings: Llm, asked: Sequence[Source], notes: Sequence[str] = ()) -> Estimate:
     """Return what these requests would cost; see `estimate`."""
     price = price_of(settings.model, context.config.prices)
     history = measured(_history(context, settings.model))
-    rows = tuple(_row(context, settings, price, history, source) for source in sources)
+    rows = tuple(_row(context, settings, price, history, source) for source in asked)
     unit: Unit = "usd" if settings.budget is None else amount(settings.budget).unit
     try:
         so_far = Amount(spent(context, unit, price), unit)
@@ -168,132 +124,9 @@ def of_sources(context: Context, settings: Llm, sources: Sequence[Source], notes
 class _ReadOnly(Lake):
     """Tables that nothing is written to: placeholders for personal data are made anew when the step is run."""
 
-    def insert(self, name: str, rows: pa.Table, spec: Any = None) -> int:
+    def insert(self, name: str, rows: pa.Table, spec: TableSpec | None = None) -> int:  # noqa: ARG002
+        """Write nothing."""
         return 0
-
-
-# Where the requests come from
-
-
-def _sources(
-    context: Context, model: str | None, base_url: str | None, batch: bool | None
-) -> tuple[Llm, list[Source], list[str]]:
-    """Return the settings that would be used, what both steps would ask, and what is assumed of it."""
-    plan, asker, _, selections = reasoning.planned(context, model=model, base_url=base_url, batch=batch)
-    done = context.journal.get(plan.run_id) is not None
-    section, settings = context.config.reason, asker.settings
-    found = [_of_jobs("reason", "attributes", reasoning.requests(asker, selections), _stated(section), done=done)]
-    notes: list[str] = []
-    if section.merge and not done:
-        found += _merging(asker, len(selections))
-    current = context.journal.current("reason")
-    known = done and current is not None and current.run_id == plan.run_id
-    wanted = context.config.generate
-    if wanted.per_selection or wanted.recombined or wanted.from_demonstrations:
-        more, assumed = _writing(context, settings, known)
-        found, notes = found + more, notes + assumed
-    return settings, found, notes
-
-
-def _merging(asker: Asker[Any], selections: int) -> list[Source]:
-    """Return the requests that would bring the values into one vocabulary, as if no two selections named the same."""
-    section = asker.context.config.reason
-    names = [name for name, kind in section.attributes.items() if kind == "category" and name not in section.values]
-    values = selections * len(names)
-    if values < 2:
-        return []
-    calls = -(-values // _MERGED_AT_ONCE)
-    word = _STAND_INS["category"]
-    shown = [{"value": f"{word} {number}", "known": False} for number in range(-(-values // calls))]
-    merger = Asker(asker.context, asker.plan, asker.settings, section.merge_prompt, MergeList)
-    given = {"task": asker.context.config.task, "attributes": [{"name": "stand-in", "values": shown}]}
-    return [_of_jobs("reason", "merge", [merger.job(given, ("estimate",))], _FRAME + _MERGE * len(shown) / 4, calls)]
-
-
-def _writing(context: Context, settings: Llm, known: bool) -> tuple[list[Source], list[str]]:
-    """Return the requests of generate, and what they assume; `known`: the attributes are those that it would use."""
-    given = {"model": settings.model, "base_url": settings.base_url, "batch": settings.batch}
-    writing = generating.planned(context, reasoned=known, **given)
-    done = known and context.journal.get(writing.plan.run_id) is not None
-    if known:
-        asked = writing.briefs()
-    else:
-        stand_in = {"id": "stand-in", "values": stand_ins(context.config.reason)}
-        every = {row["selection_id"]: stand_in for row in writing.selections}
-        asked = briefs(writing.section, writing.selections, every, writing.plan.run_id, context.config.seed)
-    shown = demonstrations(context, settings, writing.selections)
-    text = _mean_tokens(context)
-    found = []
-    for kind in dict.fromkeys(brief.written_from for brief in asked):
-        part = [brief for brief in asked if brief.written_from == kind]
-        exact = known or kind == "demonstrations"
-        jobs = [writing.job(brief, shown) for brief in (part if exact else _stride(part))]
-        count = part[0].count
-        reply = _FRAME + count * (text + _RECORD)
-        found.append(_of_jobs("generate", kind, jobs, reply, len(part), count, done))
-    if writing.judge is not None:
-        found.append(_judging(writing.judge, asked, writing.labels, shown, done))
-    if known or all(source.kind == "demonstrations" for source in found):
-        return found, []
-    return found, ["The attributes are not known yet: in the prompts of generate stand-ins of typical length are."]
-
-
-def _judging(
-    judge: Asker[Any], asked: Sequence[Brief], labels: Sequence[str], shown: Demonstrations, done: bool
-) -> Source:
-    """Return the requests of the judge, as if it were shown every record that is asked for, as long as real ones."""
-    task, jobs = judge.context.config.task, []
-    for brief in _stride(asked):
-        given = variables(brief, task, labels, shown.shown[brief.selection_id], (), 0, redacted=False)
-        texts = (shown.texts[brief.selection_id] * _JUDGED_AT_ONCE)[: min(brief.count, _JUDGED_AT_ONCE)]
-        records = [{"number": number, "text": text} for number, text in enumerate(texts, start=1)]
-        wanted = {name: given[name] for name in ("task", "demonstrations", "label", "labels")}
-        jobs.append(judge.job(wanted | {"records": records}, ("estimate",)))
-    calls = sum(-(-brief.count // _JUDGED_AT_ONCE) for brief in asked)
-    items = min(max(brief.count for brief in asked), _JUDGED_AT_ONCE)
-    return _of_jobs("generate", "judge", jobs, _FRAME + items * _VERDICT, calls, items, done)
-
-
-def _of_jobs(
-    step: str,
-    kind: str,
-    jobs: Sequence[Job],
-    reply: float,
-    calls: int | None = None,
-    items: int = 0,
-    done: bool = False,
-) -> Source:
-    calls = len(jobs) if calls is None else calls
-    return Source(step, kind, [job.request for job in jobs], calls, reply, jobs[0].template_hash, items, done)
-
-
-def stand_ins(section: Reason) -> list[dict[str, Any]]:
-    """Return attributes as a model might state them, for prompts that are rendered before it did."""
-    asked = dict(section.attributes) | {f"further {number}": "text" for number in range(1, section.open + 1)}
-    return [
-        {"name": name, "kind": kind, "value": next(iter(section.values.get(name, ())), _STAND_INS[kind]), "row": {}}
-        for name, kind in asked.items()
-    ]
-
-
-def _stated(section: Reason) -> float:
-    """Return the tokens of a reply of reason."""
-    kinds = [*section.attributes.values(), *["text"] * section.open]
-    return _FRAME + sum(_ATTRIBUTE + (_FREE_TEXT if kind == "text" else 0) for kind in kinds)
-
-
-def _mean_tokens(context: Context) -> float:
-    """Return the mean tokens of a real text."""
-    texts = _stride(require_real(context)["text"].to_list(), _TEXTS)
-    return sum(map(estimated_tokens, texts)) / len(texts)
-
-
-def _stride(values: Sequence[T], most: int = SAMPLE) -> list[T]:
-    """Return at most so many of the values, evenly spread."""
-    return [values[number * len(values) // most] for number in range(most)] if len(values) > most else list(values)
-
-
-# What they would cost
 
 
 def _history(context: Context, model: str) -> list[Counted]:
@@ -328,14 +161,13 @@ def _row(context: Context, settings: Llm, price: Price | None, history: Measured
     calls = source.calls - known
     if source.done or not missing:
         missing, calls, known = [], 0, source.calls
-    # The tokens of some of them for each byte, times the bytes of all of them: steadier than a mean of their tokens.
-    sizes = sum(map(bytes_of, missing)) * calls / max(len(missing), 1)
+    scale = calls / max(len(missing), 1)  # above 1 where the requests are examples
     off_prompt, off_reply = GUESSED, GUESSED
-    if history is not None:
-        prompt, off_prompt = sizes * history.ratios.get(source.prompt, history.ratio), CALIBRATED
+    if history is None:
+        prompt = scale * sum(map(prompt_tokens, missing))
     else:
-        sample = _stride(missing)
-        prompt = sizes * sum(map(tokens_of, sample)) / max(sum(map(bytes_of, sample)), 1)
+        off_prompt, ratio = CALIBRATED, history.ratios.get(source.prompt, history.ratio)
+        prompt = scale * ratio * sum(map(prompt_bytes, missing))
     found = history.reply(source.prompt, source.items) if history is not None else None
     if found is not None:
         off_reply = CALIBRATED
@@ -369,8 +201,8 @@ def _most(
     """Return the tokens and the dollars that a budget would set aside; where only examples are known, the largest of
     them stands for the others."""
     free = settings.model.startswith(FREE)
-    if not free and settings.max_tokens is None:
-        return None, None if calls or price is None else 0.0
+    if not free and settings.max_tokens is None and calls:
+        return None, None
     found: list[float | None] = []
     for unit in _UNITS:
         each = [Meter(settings, price, unit).most(request, unit) for request in missing]
@@ -386,17 +218,17 @@ def _notes(context: Context, settings: Llm, history: Measured | None, found: Est
     total, model = found.total, settings.model
     if model.startswith(FREE):
         return [f"{model} costs nothing."]
-    notes = []
+    notes: list[str] = []
     if history is None:
         notes.append(
-            "Tokens are guessed by script, as English at 4.2 and JSON at 3.5 characters a token, and replies by what is "
-            f"asked for and the length of the real texts; the range is {GUESSED:.0%} both ways. Once {ENOUGH} calls of "
-            f"{model} are answered, their counts are used."
+            "Tokens are guessed by script, as English at 4.2 and JSON at 3.5 characters a token, and replies by what "
+            f"is asked for and the length of the real texts; the range is {GUESSED:.0%} both ways. Once {ENOUGH} calls "
+            f"of {model} are answered, their counts are used."
         )
     else:
         notes.append(
-            f"Tokens are as {model} counted those of {history.calls} calls, within {CALIBRATED:.0%}; where no replies to "
-            f"the same prompt are known, their length is guessed, within {GUESSED:.0%}."
+            f"Tokens are as {model} counted those of {history.calls} calls, within {CALIBRATED:.0%}; where no replies "
+            f"to the same prompt are known, their length is guessed, within {GUESSED:.0%}."
         )
     repairs = f" ({history.repairs:.0%} of the calls so far)" if history is not None else ""
     notes.append(
@@ -432,7 +264,7 @@ def _against(context: Context, settings: Llm, found: Estimate, total: Row) -> st
     most = total.usd_at_most if usd else total.tokens_at_most
     rest = f"of the budget of {limit}, {Amount(left, limit.unit)} are left"
     if most is not None and most <= left:
-        return f"The budget suffices: {rest}, and it cannot come to more than {Amount(most, limit.unit)}."
+        return f"The budget suffices: {rest}, and these requests come to {Amount(most, limit.unit)} at most."
     if high is not None and high <= left:
         return f"The budget should suffice: {rest}. Near its end fewer requests are sent at once."
     if expected is not None and expected <= left:

@@ -17,7 +17,7 @@ from synalign.store.lake import is_in
 from synalign.store.records import Columns, Records, to_records
 from synalign.store.schemas import REAL, SYNTHETIC, TABLES
 
-_PROVENANCE = ("call_id", "selection_id", "attributes_id")
+_PROVENANCE = ("call_id", "selection_id", "attributes_id", "written_from")
 
 
 def read(

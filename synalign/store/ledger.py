@@ -43,9 +43,9 @@ _CREATE_RESERVATIONS = (
     "create table if not exists reservations (id integer primary key, call_id text not null, tokens real, usd real)"
 )
 _CREATE_BATCHES = (
-    "create table if not exists batches (batch_id text primary key, run_id text, model text, base_url text, "
-    "input_file_id text, call_ids text not null, status text not null, submitted_at text not null, finished_at text) "
-    "without rowid"
+    "create table if not exists batches (batch_id text, run_id text, model text, base_url text not null, "
+    "input_file_id text, call_ids text not null, status text not null, submitted_at text not null, finished_at text, "
+    "primary key (batch_id, base_url)) without rowid"  # no two servers agree on ids
 )
 _PUT = (
     f"insert into calls ({', '.join(_COLUMNS)}) values ({', '.join('?' * len(_COLUMNS))}) on conflict (call_id) do "
@@ -74,7 +74,7 @@ class Batch:
 
 
 _BATCH_COLUMNS = ", ".join(field.name for field in fields(Batch))
-_DROP_BATCH = "delete from batches where batch_id = ?"
+_DROP_BATCH = "delete from batches where batch_id = ? and base_url = ?"
 
 
 class Ledger:
@@ -137,24 +137,24 @@ class Ledger:
         return [(row[0], row[1], row[2], row[3]) for row in found]
 
     def put_batch(self, batch: Batch, instead_of: str | None = None, settled: Sequence[int] = ()) -> None:
-        """Write a batch, in place of the one of the same id and of `instead_of`, and give reservations back with it;
-        all or none, durable on return.
+        """Write a batch, in place of the one of the same address and id, and of the id `instead_of`, and give
+        reservations back with it; all or none, durable on return.
 
         Raises:
             StoreError: if the file cannot be written.
         """
-        row = {**vars(batch), "call_ids": json.dumps(batch.call_ids)}
+        row = {**vars(batch), "base_url": batch.base_url or "", "call_ids": json.dumps(batch.call_ids)}
         values = tuple(value.isoformat() if isinstance(value, datetime) else value for value in row.values())
         statement = f"insert or replace into batches ({_BATCH_COLUMNS}) values ({', '.join('?' * len(values))})"
-        self._change_batches([(statement, [values]), (_DROP_BATCH, [(instead_of,)])], settled)
+        self._change_batches([(statement, [values]), (_DROP_BATCH, [(instead_of, row["base_url"])])], settled)
 
-    def drop_batch(self, batch_id: str, settled: Sequence[int] = ()) -> None:
+    def drop_batch(self, batch: Batch, settled: Sequence[int] = ()) -> None:
         """Forget a batch, and give reservations back with it; all or none, durable on return.
 
         Raises:
             StoreError: if the file cannot be written.
         """
-        self._change_batches([(_DROP_BATCH, [(batch_id,)])], settled)
+        self._change_batches([(_DROP_BATCH, [(batch.batch_id, batch.base_url or "")])], settled)
 
     def _change_batches(self, changes: Sequence[tuple[str, Sequence[tuple[Any, ...]]]], settled: Sequence[int]) -> None:
         try:
@@ -174,7 +174,7 @@ class Ledger:
         found = self._read(f"select {_BATCH_COLUMNS} from batches order by submitted_at, batch_id", [], "batches")
         return [
             Batch(
-                *(batch_id, run_id, model, base_url, input_file_id, tuple(json.loads(call_ids)), status),
+                *(batch_id, run_id, model, base_url or None, input_file_id, tuple(json.loads(call_ids)), status),
                 submitted_at=datetime.fromisoformat(submitted),
                 finished_at=None if finished is None else datetime.fromisoformat(finished),
             )

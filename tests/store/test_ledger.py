@@ -95,7 +95,7 @@ def test_a_batch_is_found_by_a_later_process(ledger: Ledger):
     numbers = ledger.reserve_all([("a", 1.0, 1.0), ("b", 1.0, 1.0)])
     ledger.put_batch(SENT)
     assert Ledger(ledger.path).batches() == [SENT]
-    named = replace(SENT, batch_id="batch_1", input_file_id="file-1", status="validating", base_url="http://a/v1")
+    named = replace(SENT, batch_id="batch_1", input_file_id="file-1", status="validating")
     ledger.put_batch(named, instead_of=SENT.batch_id)
     assert ledger.batches() == [named]
     ended = replace(named, status="expired", call_ids=("b",))
@@ -107,8 +107,21 @@ def test_a_batch_is_found_by_a_later_process(ledger: Ledger):
     older = replace(SENT, batch_id="batch_0", submitted_at=datetime(2026, 1, 1, tzinfo=UTC))
     ledger.put_batch(older)
     assert ledger.batches() == [older, over]
-    ledger.drop_batch("batch_0", settled=numbers)
+    ledger.drop_batch(older, settled=numbers)
     assert (ledger.batches(), ledger.reserved()) == ([over], [])
+
+
+def test_two_servers_may_give_the_same_id(ledger: Ledger):
+    there = [replace(SENT, base_url=url) for url in (None, "http://a/v1", "http://b/v1")]
+    for batch in there:
+        ledger.put_batch(batch)
+    assert sorted(ledger.batches(), key=lambda batch: batch.base_url or "") == there
+    ledger.put_batch(replace(there[1], batch_id="batch_1"), instead_of="new:d")
+    ledger.drop_batch(there[0])
+    assert {(batch.batch_id, batch.base_url) for batch in ledger.batches()} == {
+        ("batch_1", "http://a/v1"),
+        ("new:d", "http://b/v1"),
+    }
 
 
 def test_a_batch_that_cannot_be_written_changes_nothing(ledger: Ledger):
@@ -127,7 +140,8 @@ def test_a_file_of_an_earlier_version_is_read_as_it_is_and_upgraded_when_written
     with sqlite3.connect(path) as old:
         old.execute(f"create table calls ({', '.join(columns)}, primary key (call_id)) without rowid")
         old.execute(
-            "insert into calls (call_id, status, reply, finished_at) values ('a', 'complete', 'r', '2026-01-01T00:00:00')"
+            "insert into calls (call_id, status, reply, finished_at) values (?, ?, ?, ?)",
+            ("a", "complete", "r", "2026-01-01T00:00:00"),
         )
     old.close()
     before = path.read_bytes()
@@ -209,7 +223,7 @@ def test_a_file_that_is_no_ledger(tmp_path: Path):
     ledger = Ledger(path)
     uses = (
         *(lambda: ledger.put(call("a")), ledger.rows, lambda: ledger.forget(["a"]), ledger.reserved, ledger.batches),
-        *(lambda: ledger.reserve("a", 1.0, None), lambda: ledger.put_batch(SENT), lambda: ledger.drop_batch("a")),
+        *(lambda: ledger.reserve("a", 1.0, None), lambda: ledger.put_batch(SENT), lambda: ledger.drop_batch(SENT)),
     )
     for use in uses:
         with pytest.raises(StoreError, match=r"ledger\.sqlite.*Move the file away: replies in the table `calls` stay"):
