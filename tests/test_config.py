@@ -15,7 +15,10 @@ def test_a_configuration_survives_being_written_and_read(tmp_path: Path) -> None
         "seed": 5,
         "task": {"labels": {"0": "bad", "1": "gut 😀"}, "language": "German"},
         "select": {"budget": 9, "length_scale": 0.25},
-        "llm": {"model": "m", "base_url": "http://localhost:1/v1", "input_price": 0.1},
+        "llm": {"model": "m", "base_url": "http://localhost:1/v1", "redact": ["email"], "budget": "5 usd"},
+        "prices": {"m": {"input": 0.1, "output": 2.0}},
+        "reason": {"attributes": {"tone": "category", "length": "number"}, "values": {"tone": ["calm", "angry"]}},
+        "accept": {"too_near": False, "copied": 0.5, "phrases": ["as an AI"]},
     }
     config = parse(Config, given, "test")
     path = tmp_path / "synalign.toml"
@@ -41,6 +44,19 @@ def test_label_meanings_may_have_bare_numbers_as_keys(tmp_path: Path) -> None:
         ("[align]\nfeatures = 7\n", "multiple of 2"),
         ("[embed]\nmodel = 'lsa'\n", "builtin/lsa"),
         ("seed = -1\n", "seed"),
+        ("[llm]\nbudget = '5 euros'\n", "llm.budget: Value error, must be an amount and a unit"),
+        ("[llm]\nredact = ['name']\n", "llm.redact.0: Input should be 'email', 'phone'"),
+        ("[llm]\ninput_price = 1.0\n", "llm.input_price: no such key"),
+        ("[prices.m]\ninput = 1.0\noutput = -1.0\n", "prices.m.output: Input should be greater than or equal to 0"),
+        ("[prices.m]\ninput = 1.0\n", "prices.m.output: Field required"),
+        ("[reason]\nattributes = {}\n", "reason.attributes"),
+        ("[reason]\nattributes = {tone = 'colour'}\n", "reason.attributes.tone: Input should be 'category'"),
+        ("[annotate]\nbatch = 0\n", "annotate.batch"),
+        ("[generate]\nrefill = 3\n", "generate.refill: no such key; did you mean 'refills'"),
+        ("[accept]\nnear_duplicat = false\n", "accept.near_duplicat: no such key; did you mean 'near_duplicate'"),
+        ("[accept]\ncopied = 1.5\n", "accept.copied"),
+        ("[accept]\ncopied = true\n", "accept.copied"),
+        ("[accept]\nlength_slack = 0.5\n", "accept.length_slack"),
         ("[select\n", "not a valid TOML"),
     ],
 )

@@ -16,7 +16,7 @@ ALLOWED = {
     "version": set(),
     "ids": {"errors"},
     "resources": {"errors"},
-    "config": {"errors", "ids"},
+    "config": {"config", "errors", "ids"},
     "numerics": {"errors", "ids", "numerics"},
     "store": {"errors", "ids", "config", "resources", "store", "version"},
     "llm": {"errors", "ids", "config", "resources", "llm"},

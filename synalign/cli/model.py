@@ -20,7 +20,20 @@ def estimate(path: Where, model: Model = None, base_url: BaseUrl = None, as_json
     if as_json:
         print_json(found.data())
         return
-    columns, rows = found.table()
+    columns = ["step", "kind", "calls", "known", "tokens", "tokens from", "to", "usd", "usd from", "usd to", "at most"]
+    rows = [
+        [
+            row.step,
+            row.kind,
+            row.calls,
+            row.known,
+            row.prompt_tokens + row.reply_tokens,
+            row.tokens_low,
+            row.tokens_high,
+        ]
+        + ["unknown" if usd is None else usd for usd in (row.usd, row.usd_low, row.usd_high, row.usd_at_most)]
+        for row in (*found.rows, found.total)
+    ]
     show_rows(columns, rows)
     for note in found.notes:
         say(note)

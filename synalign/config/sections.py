@@ -245,7 +245,9 @@ class Accept(Section):
         0.9, description="Jaccard similarity of 3-character pieces with another synthetic record, from which it is one."
     )
     too_similar: Share | Literal[False] = Field(
-        0.98, description="Cosine similarity to another synthetic record, from which it is one too many."
+        0.98,
+        description="Cosine similarity to another synthetic record, from which it is one too many; more where real "
+        "records are often nearer than that to each other.",
     )
     copied: Share | Literal[False] = Field(
         0.6, description="Share of a record's words that stand in one run in a real record, from which it is a copy."

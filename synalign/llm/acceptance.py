@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
@@ -326,44 +324,3 @@ def _unprintable(text: str) -> str:
 def _quoted(text: str) -> str:
     line = " ".join(text.split())
     return repr(line if len(line) <= 60 else line[:60] + " ...")
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """What `accept` does not keep: the place in the reply, why, in words, and the text itself."""
-
-    index: int
-    reason: str
-    detail: str
-    text: str
-
-
-def accept(
-    records: Sequence[str], *, demonstrations: Sequence[str], seen: AbstractSet[str], limit: int
-) -> tuple[list[tuple[int, str]], list[Refusal]]:
-    """Return the (index, stripped text) to keep and the refusals: only by copies, duplicates and number.
-
-    The way before `Acceptance`, for `steps/generate.py` until that uses it.
-    """
-    sources, keys = Sources(demonstrations), set[str]()
-    accepted: list[tuple[int, str]] = []
-    refusals: list[Refusal] = []
-    for index, record in enumerate(records):
-        text, key = record.strip(), normalise(record)
-        refused: tuple[str, str] | None = None
-        if not key:
-            refused = ("empty", "the record has no text")
-        elif len(accepted) >= limit:
-            refused = ("surplus", f"{limit} were asked for")
-        elif key in keys:
-            refused = ("duplicate", "the same text stands earlier in this reply")
-        else:
-            refused = sources.copied(text)
-            if refused is None and key in seen:
-                refused = ("duplicate", "the same text is in the workspace already")
-        if refused is None:
-            keys.add(key)
-            accepted.append((index, text))
-        else:
-            refusals.append(Refusal(index, *refused, record))
-    return accepted, refusals

@@ -161,7 +161,9 @@ class OpenAIChat:
             typed = ModelUnavailableError(said, uncertain=True) if error.retryable else ModelRefusedError(said)
             raise attempted(typed, attempts) from error
         if found.refused:
-            raise attempted(ModelRefusedError(f"{where}: {self._endpoint.redact(found.refused)}"), attempts)
+            refusal = ModelRefusedError(f"{where}: {self._endpoint.redact(found.refused)}")
+            vars(refusal)["uncertain"] = True  # a reply came, and replies are billed
+            raise attempted(refusal, attempts)
         return ChatReply(
             request.call_id,
             found.text,

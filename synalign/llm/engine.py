@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from synalign.config import Llm
 from synalign.errors import BudgetError, ModelAuthError, ModelError, ModelRefusedError, ModelUnavailableError
 from synalign.llm.chat import CallFailure, ChatModel, ChatReply, ChatRequest, Outcome
-from synalign.llm.gate import Gate
+from synalign.llm.gate import Entry, Gate
+from synalign.llm.interrupt import held_interrupt
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -38,6 +38,8 @@ _POLL, _GRACE = 0.1, 5.0
 _GATHER = 0.01
 # Seconds before the second try of a request, its factor for each further try, and the longest.
 _WAIT, _FACTOR, _LONGEST = 0.1, 4.0, 30.0
+# Seconds of a pause in an outage after which an endpoint is given up that never answered anything.
+_HOPELESS = 16.0
 # A token is about so many bytes: for limits on tokens a minute, until a reply says how many there were.
 _BYTES_A_TOKEN = 4
 
@@ -50,20 +52,23 @@ def run_calls(
     settings: Llm,
     answered: bool = False,
     grant: Callable[[ChatRequest], bool] | None = None,
+    release: Callable[[Collection[str]], None] = lambda _: None,
     notice: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Send all requests, and hand their outcomes to `on_results` as they arrive, some at a time.
 
-    `on_results`, `grant` and `notice` are called in the caller's thread. No more outcomes than `settings.concurrency`
-    wait to be handed over; then nothing new is sent. `model_factory` is called in the thread of the requests, so all of
-    this works inside a running event loop. Requests with the same call_id are sent once.
+    `on_results`, `grant`, `release` and `notice` are called in the caller's thread. No more outcomes than
+    `settings.concurrency` wait to be handed over; then nothing new is sent. `model_factory` is called in the thread of
+    the requests, so all of this works inside a running event loop. Requests with the same call_id are sent once.
 
     What fails for a reason that may pass is tried again, up to `settings.max_attempts` times, and then becomes a
     CallFailure, as does what fails by itself. The others go on. How many are under way adapts to the endpoint, and
-    sending pauses when nothing is answered; see `synalign.llm.limits`.
+    sending pauses when nothing is answered; see `synalign.llm.limits`. Tries in such an outage of an endpoint that
+    answered before do not count, for `settings.patience` seconds.
 
     `answered` says that the endpoint answered something before this call. `grant` is asked before each request is sent,
     and again before one is sent that may have been billed already: what it says no to waits until others have ended.
+    `release` is told at the end of those (call_id) that were granted, have no outcome and cannot have been billed.
     `notice` is told what a user should know while it waits.
 
     A first Ctrl-C sends nothing more, waits for the requests under way and hands their outcomes over; a second drops
@@ -71,8 +76,9 @@ def run_calls(
 
     Raises:
         ModelAuthError, ConfigError: from the model. Requests under way are cancelled if nothing was ever answered.
-        ModelUnavailableError: if GIVE_UP_AFTER requests were given up before anything was answered, or nothing has been
-            answered for `settings.patience` seconds. The outcomes until then were handed over.
+        ModelUnavailableError: if GIVE_UP_AFTER requests were given up before anything was answered, or an outage began
+            and did not soon end; or nothing has been answered for `settings.patience` seconds. The outcomes until then
+            were handed over.
         ModelRefusedError: if nothing was ever answered, and very many were refused.
         BudgetError: if `grant` says no while nothing is under way.
         KeyboardInterrupt: after Ctrl-C.
@@ -86,7 +92,7 @@ def run_calls(
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="synalign-llm", daemon=True)
     desk = _Desk(calls, loop, on_results, grant, notice)
-    with _held_interrupt(outbox) as interrupt:
+    with held_interrupt(outbox) as interrupt:
         thread.start()
         work = asyncio.run_coroutine_threadsafe(calls.run(model_factory), loop)
         work.add_done_callback(lambda _: outbox.put(None))
@@ -106,7 +112,8 @@ def run_calls(
             thread.join(timeout=_GRACE)
             if not thread.is_alive():
                 loop.close()
-    if presses:
+    release(desk.granted - calls.billed)
+    if interrupt.presses:
         raise KeyboardInterrupt
     work.result()
 
@@ -134,7 +141,7 @@ class _Desk:
         self._calls, self._loop = calls, loop
         self._on_results, self._grant, self._notice = on_results, grant, notice
         self._wanted: deque[tuple[ChatRequest, asyncio.Future[bool]]] = deque()
-        self._granted: set[str] = set()  # requests that were granted and have not ended
+        self.granted: set[str] = set()  # requests that were granted and have not ended
 
     def take(self, outbox: SimpleQueue[_Letter | None]) -> None:
         """Take all letters there are; wait a moment for the first."""
@@ -152,7 +159,7 @@ class _Desk:
                 letter = outbox.get_nowait()
         if outcomes:
             self._on_results(outcomes)
-            self._granted -= {outcome.call_id for outcome in outcomes}
+            self.granted -= {outcome.call_id for outcome in outcomes}
             self._loop.call_soon_threadsafe(self._calls.taken, len(outcomes))
         if self._grant is not None:
             self._give(self._grant)
@@ -160,44 +167,20 @@ class _Desk:
     def _give(self, grant: Callable[[ChatRequest], bool]) -> None:
         while self._wanted:
             request, answer = self._wanted[0]
-            allowed = grant(request)
-            if not allowed and self._granted - {request.call_id}:  # what is under way may give something back
-                return
-            if allowed:
-                self._granted.add(request.call_id)
+            if not answer.done():  # else nobody waits for it any more
+                allowed = grant(request)
+                # What is under way may give something back; what waits here itself may not.
+                if not allowed and self.granted - {waiting.call_id for waiting, _ in self._wanted}:
+                    return
+                if allowed:
+                    self.granted.add(request.call_id)
+                self._loop.call_soon_threadsafe(_resolve, answer, allowed)
             self._wanted.popleft()
-            self._loop.call_soon_threadsafe(_resolve, answer, allowed)
 
 
 def _resolve(future: asyncio.Future[bool], value: bool) -> None:
     if not future.done():
         future.set_result(value)
-
-
-class _Interrupt:
-    presses = 0
-
-
-@contextlib.contextmanager
-def _held_interrupt(outbox: SimpleQueue[Any]) -> Iterator[_Interrupt]:
-    """Count Ctrl-C, and wake who waits; a third raises. Another's handler is left alone."""
-    interrupt = _Interrupt()
-
-    def note(signum: int, frame: Any) -> None:
-        interrupt.presses += 1
-        if interrupt.presses > 2:
-            signal.default_int_handler(signum, frame)
-        outbox.put(None)
-
-    in_main = threading.current_thread() is threading.main_thread()
-    if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield interrupt
-        return
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield interrupt
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class _Calls:
@@ -224,6 +207,7 @@ class _Calls:
         self._untaken = self._given_up = self._refused = 0
         self._stopping = False
         self.sending: set[asyncio.Task[Any] | None] = set()  # those whose request is with the endpoint
+        self.billed: set[str] = set()  # requests that may have been billed
 
     def taken(self, count: int) -> None:
         """So many outcomes are durable; called inside the loop."""
@@ -299,7 +283,7 @@ class _Calls:
         started, spent, uncertain, granted = time.perf_counter(), 0, False, False
         tokens = request.most_prompt_tokens / _BYTES_A_TOKEN + (request.max_tokens or 0)
         tries = AsyncRetrying(
-            stop=lambda state: self._stopping or state.attempt_number >= self._settings.max_attempts,
+            stop=self._enough,
             wait=_wait,
             retry=retry_if_exception_type(ModelUnavailableError),
             reraise=True,
@@ -311,12 +295,15 @@ class _Calls:
                         await self._granted(request)
                         granted = True
                     uncertain = False
-                    await self._gate.enter(tokens, again=spent > 0)
+                    entry = await self._gate.enter(tokens, again=spent > 0)
+                    self.billed.add(request.call_id)
                     try:
-                        reply = await self._send(model, request, tokens)
+                        reply = await self._send(model, request, entry)
                     except ModelError as error:
                         spent += vars(error).get("attempts", 1)
-                        uncertain = isinstance(error, ModelUnavailableError) and error.uncertain
+                        uncertain = vars(error).get("uncertain", False)  # of a refusal too: it may be a reply
+                        if not uncertain:
+                            self.billed.discard(request.call_id)
                         raise
                     latency = time.perf_counter() - started
                     return replace(reply, attempts=spent + reply.attempts, latency=latency)
@@ -327,7 +314,19 @@ class _Calls:
             return CallFailure(request.call_id, name, str(error), error.retryable, spent, latency, uncertain)
         raise AssertionError("a request ended without an outcome")
 
-    async def _send(self, model: ChatModel, request: ChatRequest, tokens: float) -> ChatReply:
+    def _enough(self, state: RetryCallState) -> bool:
+        """Return whether a request is given up that has just failed."""
+        if self._stopping or (_asked(state) or 0.0) > self._settings.patience:
+            return True
+        if self._answered and self._gate.pause:
+            return self._gate.silence > self._settings.patience
+        return self._hopeless or state.attempt_number >= self._settings.max_attempts
+
+    @property
+    def _hopeless(self) -> bool:
+        return not self._answered and self._gate.pause >= _HOPELESS
+
+    async def _send(self, model: ChatModel, request: ChatRequest, entry: Entry) -> ChatReply:
         """Send a request that was let in, and tell the gate what came of it."""
         task = asyncio.current_task()
         self.sending.add(task)
@@ -345,7 +344,7 @@ class _Calls:
         finally:
             self.sending.discard(task)
         known = reply.prompt_tokens is not None and reply.completion_tokens is not None
-        self._gate.answered(tokens, (reply.prompt_tokens or 0) + (reply.completion_tokens or 0) if known else None)
+        self._gate.answered(entry, (reply.prompt_tokens or 0) + (reply.completion_tokens or 0) if known else None)
         return reply
 
     async def _granted(self, request: ChatRequest) -> None:
@@ -368,10 +367,10 @@ class _Calls:
                 f"{self._refused} requests were refused and none was answered, so the rest was not sent. The last: "
                 f"{outcome.message} Correct what was refused and run the step again: it asks again."
             )
-        if outcome.retryable and not self._answered and self._given_up >= GIVE_UP_AFTER:
+        if outcome.retryable and not self._answered and (self._given_up >= GIVE_UP_AFTER or self._hopeless):
             raise ModelUnavailableError(
-                f"{self._given_up} requests were tried {self._settings.max_attempts} times each and none was answered, "
-                f"so the rest was not sent. The last: {outcome.message} Run the step again to go on."
+                f"Nothing was answered and {self._given_up} given up after at most {self._settings.max_attempts} tries "
+                f"each, so the rest was not sent. The last: {outcome.message} Run the step again to go on."
             )
         if outcome.retryable and self._gate.silence > self._settings.patience:
             raise ModelUnavailableError(
@@ -381,11 +380,14 @@ class _Calls:
             )
 
 
+def _asked(state: RetryCallState) -> float | None:
+    error = state.outcome.exception() if state.outcome is not None else None
+    return error.retry_after if isinstance(error, ModelUnavailableError) else None
+
+
 def _wait(state: RetryCallState) -> float:
     """Return the seconds before the next try: longer each time, with jitter, and never less than was asked for."""
     from tenacity import wait_exponential_jitter
 
-    error = state.outcome.exception() if state.outcome is not None else None
-    asked = error.retry_after if isinstance(error, ModelUnavailableError) else None
     backoff = wait_exponential_jitter(initial=_WAIT, exp_base=_FACTOR, max=_LONGEST, jitter=_WAIT)(state)
-    return max(backoff, asked or 0.0)
+    return max(backoff, _asked(state) or 0.0)

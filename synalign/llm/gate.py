@@ -14,6 +14,9 @@ from synalign.llm.limits import AdaptiveLimit, Allowance, Breaker
 # A pause that an endpoint asks for is told to the user from this many seconds on.
 _TELL = 5.0
 
+#: What `Gate.enter` gives and `Gate.answered` takes: a note of the tokens that were taken, where they are limited.
+Entry = list[float] | None
+
 
 class Gate:
     """Lets requests through, as many as the endpoint can take. `notice` is told what a user should know."""
@@ -27,33 +30,32 @@ class Gate:
         self._patience = settings.patience
         self._paused_until = 0.0
         self._refusals: deque[float] = deque(maxlen=2)  # until when the last two asked to wait
-        self._waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
+        self._waiting: deque[tuple[float, asyncio.Future[Entry]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._silent_since = time.monotonic()
         self.under_way = 0
 
-    async def enter(self, tokens: float, *, again: bool = False) -> None:
+    async def enter(self, tokens: float, *, again: bool = False) -> Entry:
         """Wait for a place for a request of about so many tokens. One that is tried again comes before new ones."""
         if not self._waiting and self._delay(tokens) == 0.0:
-            self._admit(tokens)
-            return
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            return self._admit(tokens)
+        place: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
         (self._waiting.appendleft if again else self._waiting.append)((tokens, place))
         self._pump()
         try:
-            await place
+            return await place
         except asyncio.CancelledError:
             if place.done() and not place.cancelled():
                 self.under_way -= 1
             self._pump()
             raise
 
-    def answered(self, tokens: float, used: float | None) -> None:
+    def answered(self, entry: Entry, used: float | None) -> None:
         """A request that was let in is done: the endpoint answered. `used`: its tokens, where they are known."""
         self._limit.answered(self.under_way)
         now = self._silent_since = time.monotonic()
-        if self._tokens is not None and used is not None:
-            self._tokens.settle(tokens, used, now)
+        if self._tokens is not None and entry is not None and used is not None:
+            self._tokens.settle(entry, used, now)
         if self._breaker.answered():
             self._notice("The endpoint answers again.")
         self._leave()
@@ -89,6 +91,11 @@ class Gate:
         """Seconds since the endpoint last answered, or since the start."""
         return time.monotonic() - self._silent_since
 
+    @property
+    def pause(self) -> float:
+        """Seconds between tries while nothing is answered any more; 0 while there is no such outage."""
+        return self._breaker.pause
+
     def _pause(self, until: float, why: str) -> None:
         now = time.monotonic()
         if until > self._paused_until:
@@ -100,13 +107,12 @@ class Gate:
         self.under_way -= 1
         self._pump()
 
-    def _admit(self, tokens: float) -> None:
+    def _admit(self, tokens: float) -> Entry:
         now = time.monotonic()
         self.under_way += 1
         if self._requests is not None:
             self._requests.take(1, now)
-        if self._tokens is not None:
-            self._tokens.take(tokens, now)
+        return None if self._tokens is None else self._tokens.take(tokens, now)
 
     def _delay(self, tokens: float) -> float | None:
         """Return the seconds until a request may enter, or None until another one leaves."""
@@ -139,5 +145,4 @@ class Gate:
                 self._timer = asyncio.get_running_loop().call_later(delay, self._pump)
                 return
             self._waiting.popleft()
-            self._admit(tokens)
-            place.set_result(None)
+            place.set_result(self._admit(tokens))

@@ -14,8 +14,11 @@ BREAK_AFTER = 10
 
 # The limit to begin with, and how fast it grows below its ceiling: by this share of itself in each round trip.
 _START, _RECOVER = 64, 1 / 8
-# How far one refusal moves the ceiling, and how fast the ceiling rises while there is none.
-_FORGET, _RISE = 1 / 16, 1 / 8
+# How far a refusal moves the ceiling, and how fast the ceiling rises while there is none.
+_FORGET, _RISE = 1 / 2, 1 / 8
+# A refusal counts if the one before it is less than this part of a round trip ago: what is too much is refused again
+# at once, while a single refusal among answers says nothing about how many are under way.
+_TOGETHER = 1 / 32
 # Seconds over which an allowance holds, and of it that may be taken at once.
 _MINUTE, _BURST = 60.0, 2.0
 # Seconds of a breaker's first pause, and of its longest.
@@ -25,16 +28,17 @@ _PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 class AdaptiveLimit:
     """How many requests may be under way.
 
-    It doubles with each round trip until the endpoint first says that it is too busy. Each such refusal takes one
-    request away and is remembered as a ceiling; below it the limit recovers by an eighth with each round trip, and the
-    ceiling itself rises the faster the longer nothing is refused.
+    It doubles with each round trip until the endpoint first says that it is too busy. Each such refusal that follows
+    another takes one request away and is remembered as a ceiling; below it the limit recovers by an eighth with each
+    round trip, and the ceiling itself rises the faster the longer nothing is refused.
     """
 
     def __init__(self, most: int) -> None:
         self.most = most
         self._value = float(min(most, _START))
         self._ceiling = math.inf
-        self._calm = 0  # answers since the last refusal
+        self._calm = 0  # answers since the last refusal that counted
+        self._apart = 0  # answers since the last refusal of all
 
     @property
     def value(self) -> int:
@@ -44,6 +48,7 @@ class AdaptiveLimit:
     def answered(self, under_way: int) -> None:
         """A request was answered while `under_way` were, itself included."""
         self._calm += 1
+        self._apart += 1
         if under_way < self.value:  # the limit held nothing back, so nothing is learned about it
             return
         if self._ceiling == math.inf:
@@ -57,6 +62,9 @@ class AdaptiveLimit:
 
     def refused(self, under_way: int) -> None:
         """A request was refused as one too many while `under_way` were, itself included."""
+        apart, self._apart = self._apart, 0
+        if apart > self._value * _TOGETHER:
+            return
         self._calm = 0
         fits = max(1.0, under_way - 1.0)
         if self._ceiling == math.inf:
@@ -71,7 +79,7 @@ class Allowance:
 
     def __init__(self, per_minute: int) -> None:
         self._most = float(per_minute)
-        self._taken: deque[tuple[float, float]] = deque()  # (when, how much) of the last minute
+        self._taken: deque[list[float]] = deque()  # [when, how much] of the last minute
         self._sum = 0.0
         self._free_at = -math.inf  # when what was taken is paid off at an even pace
 
@@ -87,16 +95,23 @@ class Allowance:
             excess, until = excess - taken, when + _MINUTE
         return max(0.0, paced, until - now)
 
-    def take(self, amount: float, now: float) -> None:
-        """Take an amount, whether or not it may be."""
-        self._taken.append((now, amount))
+    def take(self, amount: float, now: float) -> list[float]:
+        """Take an amount, whether or not it may be; return a note of it, for `settle`."""
+        note = [now, amount]
+        self._taken.append(note)
         self._sum += amount
         self._free_at = max(self._free_at, now) + amount * _MINUTE / self._most
+        return note
 
-    def settle(self, taken: float, used: float, now: float) -> None:
+    def settle(self, note: list[float], used: float, now: float) -> None:
         """Put right what was taken by an estimate, once it is known."""
-        self._taken.append((now, used - taken))
-        self._sum += used - taken
+        when, taken = note
+        if when > now - _MINUTE:  # at the time when it was taken: a later minute gets no more for it
+            note[1] = used
+            self._sum += used - taken
+        elif used > taken:
+            self._taken.append([now, used - taken])
+            self._sum += used - taken
         self._free_at += (used - taken) * _MINUTE / self._most
 
 

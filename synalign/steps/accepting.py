@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from synalign.llm.acceptance import Acceptance, Draft, Verdict, limited
+from synalign.llm.acceptance import Acceptance, Draft, Verdict, limited, normalise
 from synalign.llm.prompts import instructions
 from synalign.llm.schemas import RecordBatch, VerdictList
 from synalign.numerics.neighbours import distinct_rows, nearest_cosine, nearness_limit, unit_rows
@@ -20,8 +20,11 @@ from synalign.steps.context import Context
 from synalign.steps.reading import records, vectors
 from synalign.store.schemas import REAL, SYNTHETIC
 
-# Records that a judge is shown in one request.
-_JUDGED = 10
+#: Records that a judge is shown in one request.
+JUDGED = 10
+
+# The share of real records whose nearest other one may be as near as two synthetic ones.
+_OFTEN = 0.01
 
 
 @dataclass(frozen=True)
@@ -86,17 +89,29 @@ class Checker:
             replies = self._vectors.judged(replies)
         if self._judge is not None:
             replies = self._judged(self._judge, replies, wave)
-        replies = [
-            Reply(reply.brief, reply.call_id, limited(reply.verdicts, limit))
-            for reply, limit in zip(replies, limits, strict=True)
-        ]
-        for reply in replies:
-            for verdict in reply.verdicts:
-                if verdict.accepted:
-                    self._acceptance.keep(verdict.text)
+        replies = self._limited(replies, limits)
         if self._vectors is not None:
             self._vectors.keep({verdict.text for reply in replies for verdict in reply.verdicts if verdict.accepted})
         return replies
+
+    def _limited(self, replies: Sequence[Reply], limits: Sequence[int]) -> list[Reply]:
+        """Return the verdicts with as many accepted as were asked for, now that all rules have spoken."""
+        taken: set[str] = set()
+        found = []
+        for reply, limit in zip(replies, limits, strict=True):
+            verdicts = list(reply.verdicts)
+            if self.rules.duplicate:  # what was one too many may be accepted now, and stand in a later reply too
+                for place, verdict in enumerate(verdicts):
+                    if verdict.passed and normalise(verdict.text) in taken:
+                        said = "the same text stands in another reply"
+                        verdicts[place] = verdict.with_result("duplicate", False, said)
+            verdicts = limited(verdicts, limit)
+            for verdict in verdicts:
+                if verdict.accepted:
+                    taken.add(normalise(verdict.text))
+                    self._acceptance.keep(verdict.text)
+            found.append(Reply(reply.brief, reply.call_id, verdicts))
+        return found
 
     def store_vectors(self, rows: Sequence[Mapping[str, Any]], run_id: str) -> None:
         """Keep the vectors of accepted records where they were paid for, so that `embed` need not ask again."""
@@ -109,8 +124,8 @@ class Checker:
         jobs, places = [], []
         for number, reply in enumerate(replies):
             passed = [place for place, verdict in enumerate(reply.verdicts) if verdict.passed]
-            for start in range(0, len(passed), _JUDGED):
-                part = passed[start : start + _JUDGED]
+            for start in range(0, len(passed), JUDGED):
+                part = passed[start : start + JUDGED]
                 shown = self._shown.shown[reply.brief.selection_id]
                 given = variables(reply.brief, task, self._labels, shown, (), 0, redacted=False)
                 texts = [{"number": n, "text": reply.verdicts[place].text} for n, place in enumerate(part, start=1)]
@@ -152,6 +167,9 @@ class _Vectors:
         self._real = unit_rows(vectors(context, self._embedder.name, REAL, real["id"]))
         train = (real["split"] == "train").to_numpy()
         self._limit = nearness_limit(self._real[train], self._too_near) if self._too_near else float("inf")
+        if self._similar:
+            # Where real records are often that near each other, the encoder does not see what they differ in.
+            self._similar = max(float(self._similar), nearness_limit(self._real[train], _OFTEN))
         there = vectors(context, self._embedder.name, SYNTHETIC, synthetic["id"]) if synthetic.height else None
         self._known = self._real[:0] if there is None else unit_rows(there)
         self._made: dict[str, np.ndarray] = {}
@@ -182,7 +200,8 @@ class _Vectors:
             passed = to_known < self._similar and distinct
             said = f"cosine {to_known:.3f}" if to_known >= self._similar else "with another record of these replies"
             detail = f"its meaning is that of a synthetic record there is ({said}; {self._similar:g} is the limit)"
-            verdict = verdict.with_result("too_similar", passed, detail, to_known)
+            nearest = to_known if len(self._known) else None  # there is none to be near to
+            verdict = verdict.with_result("too_similar", passed, detail, nearest)
         if self._too_near:
             detail = (
                 f"its nearest real record is at cosine {to_real:.4f}, nearer than all but a share of "

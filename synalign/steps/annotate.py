@@ -91,11 +91,13 @@ def annotate(
     # Parts with the same texts are one request: each is told the same.
     for job, names_shown in zip(jobs, shown, strict=True):
         answer = said.get(job.request.call_id)
-        for item in answer.value.annotations if answer is not None else ():
+        if answer is None:
+            continue
+        for item in answer.value.annotations:
             name = asked.get(spelt(item.name))
             if name is not None and 1 <= item.number <= len(names_shown) and spelt(item.value):
                 value = value_of(name, "category", item.value)
-                found.setdefault((names_shown[item.number - 1], name), (said[job.request.call_id].call_id, value))
+                found.setdefault((names_shown[item.number - 1], name), (answer.call_id, value))
     calls, refused = set(answers.calls), answers.refused
     ends: dict[tuple[str, str], str] = {}
     if stated.merge:

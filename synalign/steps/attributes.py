@@ -14,7 +14,7 @@ from synalign.steps.context import Context
 from synalign.store.lake import is_in
 
 #: Values of one attribute that a model is shown in one request.
-_AT_ONCE = 150
+AT_ONCE = 150
 
 
 def known_values(context: Context, steps: Sequence[str] = ("reason", "annotate")) -> dict[str, list[str]]:
@@ -58,14 +58,14 @@ def _parts(new: Mapping[str, Sequence[str]], known: Mapping[str, Sequence[str]])
     """Yield what is asked in one request: all attributes together while they are few, else some values at a time."""
     together: list[dict[str, Any]] = []
     for name in sorted(new):
-        there = list(known.get(name, ()))[:_AT_ONCE]
-        for start in range(0, len(new[name]), _AT_ONCE):
-            part = new[name][start : start + _AT_ONCE]
+        there = list(known.get(name, ()))[:AT_ONCE]
+        for start in range(0, len(new[name]), AT_ONCE):
+            part = new[name][start : start + AT_ONCE]
             if len(part) + len(there) < 2:
                 continue
             shown = [{"value": value, "known": True} for value in there]
             shown += [{"value": value, "known": False} for value in part]
-            if sum(len(item["values"]) for item in together) + len(shown) > _AT_ONCE and together:
+            if sum(len(item["values"]) for item in together) + len(shown) > AT_ONCE and together:
                 yield together
                 together = []
             together.append({"name": name, "values": shown})

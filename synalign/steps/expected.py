@@ -12,6 +12,8 @@ from synalign.llm.schemas import MergeList
 from synalign.llm.tokens import estimated_tokens
 from synalign.steps import generate as generating
 from synalign.steps import reason as reasoning
+from synalign.steps.accepting import JUDGED
+from synalign.steps.attributes import AT_ONCE
 from synalign.steps.briefs import Brief, briefs, variables
 from synalign.steps.calls import Asker, Demonstrations, demonstrations
 from synalign.steps.context import Context
@@ -31,9 +33,6 @@ _TEXTS = 500
 # Tokens of a reply: around all of it; for an attribute, more if it is free text; around a record; for a merge; for a
 # verdict of the judge.
 _FRAME, _ATTRIBUTE, _FREE_TEXT, _RECORD, _MERGE, _VERDICT = 10, 20, 25, 12, 25, 30
-
-# As many as `synalign.steps.attributes` and `synalign.steps.accepting` put into one request.
-_MERGED_AT_ONCE, _JUDGED_AT_ONCE = 150, 10
 
 # What stands for attributes that are not known yet.
 _STAND_INS = {
@@ -95,7 +94,7 @@ def _merging(asker: Asker[Any], selections: int) -> list[Source]:
     values = selections * len(names)
     if values < 2:
         return []
-    calls = -(-values // _MERGED_AT_ONCE)
+    calls = -(-values // AT_ONCE)
     word = _STAND_INS["category"]
     shown = [{"value": f"{word} {number}", "known": False} for number in range(-(-values // calls))]
     merger = Asker(asker.context, asker.plan, asker.settings, section.merge_prompt, MergeList)
@@ -139,11 +138,11 @@ def _judging(
     task, jobs = judge.context.config.task, []
     for brief in stride(asked):
         given = variables(brief, task, labels, shown.shown[brief.selection_id], (), 0, redacted=False)
-        texts = (shown.texts[brief.selection_id] * _JUDGED_AT_ONCE)[: min(brief.count, _JUDGED_AT_ONCE)]
+        texts = (shown.texts[brief.selection_id] * JUDGED)[: min(brief.count, JUDGED)]
         records = [{"number": number, "text": text} for number, text in enumerate(texts, start=1)]
         wanted = {name: given[name] for name in ("task", "demonstrations", "label", "labels")}
         jobs.append(judge.job(wanted | {"records": records}, ("estimate",)))
-    calls = sum(-(-brief.count // _JUDGED_AT_ONCE) for brief in asked)
+    calls = sum(-(-brief.count // JUDGED) for brief in asked)
     items = sum(brief.count for brief in asked) / calls
     return _of_jobs("generate", "judge", jobs, _FRAME + items * _VERDICT, calls, items, done)
 

@@ -244,8 +244,11 @@ def _write_all(
 def _rows(
     run_id: str, replies: Sequence[Reply]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Turn verdicts into rows of `synthetic`, `checks` and `rejections`, in the order in which they were reached."""
-    kept: list[dict[str, Any]] = []
+    """Turn verdicts into rows of `synthetic`, `checks` and `rejections`, in the order in which they were reached.
+
+    Where no rule refuses it, a text that came twice for one label is one record, of the call that it came in first.
+    """
+    kept: dict[str, dict[str, Any]] = {}
     checks: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []
     for reply in replies:
@@ -272,7 +275,8 @@ def _rows(
                 reason = str(verdict.reason)
                 refused.append(rejection(run_id, reply.call_id, verdict.index, reason, verdict.detail, verdict.text))
                 continue
-            kept.append(
+            kept.setdefault(
+                name,
                 {
                     "id": name,
                     "text": verdict.text,
@@ -283,9 +287,9 @@ def _rows(
                     "selection_id": brief.selection_id,
                     "attributes_id": brief.attributes_id,
                     "written_from": brief.written_from,
-                }
+                },
             )
-    return kept, checks, refused
+    return list(kept.values()), checks, refused
 
 
 def _reasons(refused: Sequence[Mapping[str, Any]]) -> list[str]:

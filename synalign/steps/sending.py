@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow.compute as pc
 
 from synalign.config import Llm
-from synalign.errors import BudgetError, ModelError, ModelRefusedError, ModelUnavailableError
+from synalign.errors import BudgetError, ModelError, ModelRefusedError, ModelUnavailableError, UsageError
 from synalign.llm.budget import FREE, cost, price_of
 from synalign.llm.chat import CallFailure, ChatReply, ChatRequest, Outcome
 from synalign.llm.engine import run_calls
@@ -65,6 +65,7 @@ def _send_now(
     missing: Sequence[Job],
     known: dict[str, dict[str, Any]],
 ) -> None:
+    _refuse_open_batches(context, by_id)
     spending = Spending.of(context, settings)
     done = len(known)
     what = f"{plan.step}: calls of {settings.model}"
@@ -108,6 +109,17 @@ def _send_now(
             f"{len(failures)} of {len(by_id)} calls got no reply, the last: {failures[-1].message} The other replies "
             "are kept; run the step again to ask for these only."
         )
+
+
+def _refuse_open_batches(context: Context, by_id: Mapping[str, Job]) -> None:
+    """Raise UsageError if a batch that is under way asks for some of the calls: they would be paid for twice."""
+    for batch in context.ledger.batches():
+        both = by_id.keys() & set(batch.call_ids) if batch.finished_at is None else ()
+        if both:
+            raise UsageError(
+                f"{len(both)} of these calls are asked for by the batch {batch.batch_id!r}, which is under way. Run the "
+                "step with batch=True (--batch) to fetch it, or cancel it at the provider and then do that."
+            )
 
 
 def known_mode(context: Context, settings: Llm) -> str | None:

@@ -90,6 +90,17 @@ class Spending:
                     done.append(number)
         return done
 
+    def release(self, call_ids: Iterable[str]) -> None:
+        """Give back what was set aside for requests that were then not sent, or failed without being billed."""
+        done: list[int] = []
+        for call_id in call_ids:
+            tries = self._open.pop(call_id, [])
+            for place, (_, value) in enumerate(reversed(tries)):
+                self.budget.settle(value, 0.0 if place == 0 else value)
+            done += [number for number, _ in tries[-1:]]
+        if done:
+            self._ledger.put(settled=done)
+
     def said(self) -> str:
         """Return in words what is spent and what the limit is."""
         return f"{Amount(self.budget.spent, self.budget.limit.unit)} of {self.budget.limit} are spent"

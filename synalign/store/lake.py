@@ -143,7 +143,15 @@ class Lake:
             blank = _spec_of(name).schema.empty_table()
             return blank.select(list(columns)) if columns else blank
         with _mapped(name, "read"):
-            return self.dataset(name).to_table(columns=list(columns) if columns else None, filter=where)
+            dataset = self.dataset(name)
+            there = dataset.schema.names
+            wanted = list(columns) if columns else None
+            found = dataset.to_table(columns=wanted and [item for item in wanted if item in there], filter=where)
+        known = {field.name: field.type for field in TABLES[name].schema} if name in TABLES else {}
+        lacking = [item for item in wanted or known if item not in there and item in known]
+        for item in lacking:  # columns that an earlier version of this package did not write
+            found = found.append_column(item, pa.nulls(found.num_rows, known[item]))
+        return found.select(wanted) if wanted else found
 
     def batches(self, name: str, columns: Sequence[str], where: str | None = None) -> Iterator[pa.RecordBatch]:
         """Yield the rows that match a filter, some at a time, for tables that are too large to be held twice.

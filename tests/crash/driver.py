@@ -109,9 +109,13 @@ def install(killer: Killer) -> None:
         self._open_or_create(name, TABLES[name])
         killer.act(f"add_columns:{name}", lambda: add_columns(self, name, fields))
 
-    def put_named(self: Ledger, row: Any) -> None:
+    def put_named(self: Ledger, *rows: Any, settled: Any = ()) -> None:
+        # One by one: which replies are written together hangs on when they come, and a write must have one name.
         self._open()
-        killer.act(f"ledger:{row['call_id'][:6]}", lambda: put(self, row))
+        for row in rows:
+            killer.act(f"ledger:{row['call_id'][:6]}", lambda row=row: put(self, row))
+        if settled:
+            put(self, settled=settled)
 
     def open_named(self: Ledger) -> Any:
         if self._connection is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -46,6 +47,7 @@ class Batches:
         self._arrive = arrive
         self._reply = reply
         self._files: dict[str, tuple[dict[str, Any], bytes]] = {}
+        self._numbers = itertools.count(1)
         self._batches: dict[str, Batch] = {}
 
     def answer(self, method: str, path: str, query: str, head: bytes, body: bytes) -> Answer:
@@ -85,7 +87,7 @@ class Batches:
 
     def _keep(self, filename: str, purpose: str, content: bytes) -> dict[str, Any]:
         shown: dict[str, Any] = {
-            "id": f"file-{len(self._files) + 1}",
+            "id": f"file-{next(self._numbers)}",
             "object": "file",
             "bytes": len(content),
             "created_at": _CREATED,

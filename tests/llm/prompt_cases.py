@@ -30,6 +30,7 @@ WRITING: dict[str, Any] = {
     "ask_label": True,
     "written": ["Der Akku ist gut.", "Top Gerät!"],
     "count": 7,
+    "redacted": False,
 }
 
 CASES: dict[str, dict[str, Any]] = {

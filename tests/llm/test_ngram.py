@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from synalign.config import Accept
 from synalign.errors import ModelRefusedError
 from synalign.llm import prompts
-from synalign.llm.acceptance import accept
+from synalign.llm.acceptance import Acceptance, Draft
 from synalign.llm.chat import ChatRequest
 from synalign.llm.counting import describe, merges, sections, state
 from synalign.llm.ngram import NgramModel, write
@@ -40,6 +41,7 @@ def request(texts: list[str], count: int = 10, seed: int = 0, labels: list[str] 
         "ask_label": False,
         "written": [],
         "count": count,
+        "redacted": False,
     }
     prompt = prompts.render("generate/records", variables)
     schema = json_schema(RecordBatch)
@@ -59,8 +61,9 @@ def generate(texts: list[str], **values: Any) -> list[str]:
 def test_four_short_texts_give_ten_that_are_all_accepted(texts: list[str]) -> None:
     made = generate(texts)
     assert len(made) == 10
-    accepted, refusals = accept(made, demonstrations=texts, seen=set(), limit=10)
-    assert (len(accepted), refusals) == (10, [])
+    rules = Acceptance(Accept(length=False, near_duplicate=False), real={None: texts}, copied_from=texts)
+    verdicts = rules.judge([Draft(*pair) for pair in enumerate(made)], demonstrations=texts, limit=10)
+    assert [(verdict.text, verdict.detail) for verdict in verdicts if not verdict.accepted] == []
 
 
 def test_only_words_of_the_demonstrations_are_used() -> None:

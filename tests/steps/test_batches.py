@@ -62,12 +62,6 @@ def start() -> Iterator[Start]:
         endpoint.close()
 
 
-@pytest.fixture
-def uploads_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test endpoint names a file by how many it has: when one was deleted, two would have the same name."""
-    monkeypatch.setattr(BatchApi, "remove", lambda *_: None)
-
-
 class Work:
     """Jobs of a workspace in a folder, as one process has them; `said`: notices and the last progress."""
 
@@ -169,7 +163,6 @@ def test_the_rooms_of_a_batch_are_not_passed(start: Start, tmp_path: Path, monke
     assert endpoint.stats()["complete_twice"] == 0
 
 
-@pytest.mark.usefixtures("uploads_kept")
 def test_requests_in_the_error_file_are_asked_again(start: Start, tmp_path: Path) -> None:
     endpoint = start(batch_errors=0.4)
     work = Work(tmp_path, endpoint.url, 20)
@@ -198,7 +191,6 @@ def finish(work: Work, tries: int = 20) -> None:
     raise AssertionError("not everything was answered")
 
 
-@pytest.mark.usefixtures("uploads_kept")
 def test_what_expired_is_asked_again_alone(start: Start, tmp_path: Path) -> None:
     endpoint = start(batch_expire=0.4)
     work = Work(tmp_path, endpoint.url, 20)
@@ -214,7 +206,6 @@ def test_what_expired_is_asked_again_alone(start: Start, tmp_path: Path) -> None
     assert second["request_counts"]["total"] == 20 - there
 
 
-@pytest.mark.usefixtures("uploads_kept")
 def test_requests_without_an_end_are_missing_and_asked_again(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

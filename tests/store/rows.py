@@ -26,7 +26,7 @@ _random = random.Random(11)
 RUNS = [
     "ingest", "ingest_2", "embed", "cluster", "select", "reason", "generate", "exclude", "align_old", "align_new",
     "align_other_1", "align_other_2", "align_strong", "measure_1", "measure_2", "measure_strong", "round_1",
-    "round_again", "select_other", "select_2",
+    "round_again", "select_other", "select_2", "annotate_1", "annotate_2",
 ]  # fmt: skip
 #: The selections that led to others; the current one is that of the second round.
 INPUTS = {"select": ["cluster"], "select_other": ["cluster"], "select_2": ["cluster", "generate", "select"]}
@@ -34,10 +34,10 @@ ROUND_OF = {"select": 1, "select_other": 1, "select_2": 2, "round_1": 1, "round_
 #: Runs gone back to, in that order, after all had finished.
 ACTIVATIONS = ["align_other_1", "align_new", "measure_1"]
 #: Runs that were killed: rows of theirs are there, their row in `runs` is not.
-UNFINISHED = ["align_killed", "measure_killed", "select_killed", "round_killed"]
+UNFINISHED = ["align_killed", "measure_killed", "select_killed", "round_killed", "generate_killed", "annotate_killed"]
 
 #: Which run each name stands for, with the sequence at which that came about. `main` is the current one.
-SETS = {"main": ("align_new", 22), "another": ("align_other_1", 21), "strong": ("align_strong", 13)}
+SETS = {"main": ("align_new", 24), "another": ("align_other_1", 23), "strong": ("align_strong", 13)}
 CURRENT = "align_new"
 #: The measurement that counts, of each align run that has one.
 MEASURED_BY = {"align_new": "measure_1", "align_strong": "measure_strong"}
@@ -70,6 +70,30 @@ SYNTHETIC = [
     for number in range(30)
 ]
 EXCLUDED = "s27"
+
+#: Where a record that was generated here came from.
+WRITTEN = [
+    {"call_id": "call", "selection_id": "pick", "attributes_id": "said", "written_from": "attributes"},
+    {"call_id": "call", "selection_id": "pick", "attributes_id": "mixed", "written_from": "recombined"},
+    {"call_id": "repair", "selection_id": "pick", "written_from": "demonstrations"},
+]
+
+#: Records as they came, by the generate run: whether each passes each of two rules. The last run was killed.
+CHECKED = {
+    ("generate", "call", 0): {"label": True, "copied": True},
+    ("generate", "call", 1): {"label": False, "copied": True},
+    ("generate", "call", 2): {"label": False, "copied": False},
+    ("generate", "repair", 0): {"label": None, "copied": False},
+    ("generate_killed", "call", 0): {"label": False, "copied": False},
+}
+#: origin, id -> the tone that each annotate run states; the later counts.
+TONES = {
+    ("annotate_1", "real", "r00"): "warm",
+    ("annotate_2", "real", "r00"): "calm",
+    ("annotate_2", "real", "r02"): "warm",
+    ("annotate_2", "synthetic", "s01"): "warm",
+    ("annotate_killed", "real", "r00"): "cold",
+}
 
 _LABEL_OF = {row["id"]: row["label"] for row in SYNTHETIC}
 
@@ -195,7 +219,7 @@ def _own() -> dict[str, list[dict[str, Any]]]:
         {key: row[key] for key in record | {"channel"}}
         | {"run_id": "ingest_2", "split": "train"}
         # Half of them were generated here.
-        | ({"call_id": "call", "selection_id": "pick", "attributes_id": "said"} if number % 2 else {})
+        | (WRITTEN[number % 3] if number % 2 else {})
         for number, row in enumerate(SYNTHETIC)
     ]
     multiplicities = [
@@ -272,12 +296,47 @@ def _learned() -> dict[str, list[dict[str, Any]]]:
         ],
         "attributes": [
             {
-                "run_id": "reason", "id": "said", "selection_id": "pick", "call_id": "call",
-                "attributes": [{"name": "tone", "value": "calm"}],
+                "run_id": run, "id": name, "selection_id": "pick", "call_id": call,
+                "attributes": [{"name": "tone", "value": "Calm"}],
             }
+            for run, name, call in (("reason", "said", "stated"), ("generate", "mixed", None))
         ],
-        "calls": [{"call_id": "call", "run_id": "generate", "step": "generate", "status": "complete", "attempts": 1}],
-        "rejections": [{"run_id": "generate", "call_id": "call", "index": 2, "reason": "copy"}],
+        "attribute_values": [
+            {
+                "run_id": run, "attributes_id": name, "name": "tone", "kind": "category", "value": value,
+                "stated": "Calm", "added": False,
+            }
+            for run, name, value in (
+                ("reason", "said", "calm"), ("generate", "mixed", "cool"), ("generate_killed", "killed", "cold")
+            )
+        ],
+        "annotations": [
+            {
+                "run_id": run, "origin": origin, "id": name, "call_id": "annotated", "name": "tone",
+                "kind": "category", "value": value, "stated": value.upper(),
+            }
+            for (run, origin, name), value in TONES.items()
+        ],
+        "redactions": [{"placeholder": "[EMAIL_1]", "original": "kim@example.org"}],
+        "calls": [
+            {
+                "call_id": name, "run_id": step, "step": step, "status": "complete", "attempts": 1, "model": "m1",
+                "subject": "s", "seed": 1, "repairs": "call" if name == "repair" else None,
+                "batch_id": "b1" if name == "call" else None,
+            }
+            for name, step in (
+                ("stated", "reason"), ("call", "generate"), ("repair", "generate"), ("annotated", "annotate_1")
+            )
+        ],
+        "rejections": [{"run_id": "generate", "call_id": "call", "index": 1, "reason": "label"}],
+        "checks": [
+            {
+                "run_id": run, "call_id": call, "index": index, "accepted": False not in passed.values(),
+                "id": "s01" if False not in passed.values() else None,
+                "reason": next((rule for rule, good in passed.items() if good is False), None), **passed,
+            }
+            for (run, call, index), passed in CHECKED.items()
+        ],
     }  # fmt: skip
 
 

@@ -6,11 +6,15 @@ import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import polars as pl
 import pytest
 
 import synalign as sa
+from synalign.errors import SqlError
+from synalign.workspace import CATALOG_NAME
+from tests.store.rows import CURRENT, EXCLUDED, SYNTHETIC, WEIGHTS, WRITTEN
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +61,18 @@ def test_attribute_marginals(filled: sa.Workspace, weighted: pl.DataFrame, train
 
     for row in train.iter_rows(named=True):
         add("real", "real", row, row["multiplicity"])
+    stated = defaultdict(list)
+    for name, *value in filled.sql(
+        "select attributes_id, name, value from attribute_values where kind = 'category'"
+    ).fetchall():
+        stated[name].append(tuple(value))
+    assert stated
     for row in weighted.iter_rows(named=True):
         add("raw", "synthetic", row, row["multiplicity"])
         add("weighted", "synthetic", row, row["weight"])
+        for key in stated[row["attributes_id"]]:
+            sides["raw"][key] += row["multiplicity"]
+            sides["weighted"][key] += row["weight"]
     found = filled.sql("from attribute_marginals").pl()
     keys = set(sides["real"]) | set(sides["raw"])
     assert set(found.select("attribute", "value").iter_rows()) == keys
@@ -67,10 +80,70 @@ def test_attribute_marginals(filled: sa.Workspace, weighted: pl.DataFrame, train
         totals = defaultdict(float)
         for (attribute, _), amount in sides[side].items():
             totals[attribute] += amount
-        expected = [sides[side][key] / totals[key[0]] for key in found.select("attribute", "value").iter_rows()]
-        np.testing.assert_allclose(found[f"{side}_share"].to_numpy(), expected, rtol=1e-9, atol=1e-12)
-        sums = found.group_by("attribute").agg(pl.col(f"{side}_share").sum())[f"{side}_share"]
+        share = found.select("attribute", "value", share=f"{side}_share")
+        there = share.filter(pl.col("attribute").is_in(list(totals)))
+        # Nothing was annotated: of the attributes that the model stated, real records have none.
+        assert share.filter(pl.col("share").is_null()).height == share.height - there.height
+        assert (side == "real") == (there.height < share.height)
+        expected = [sides[side][key] / totals[key[0]] for key in there.select("attribute", "value").iter_rows()]
+        np.testing.assert_allclose(there["share"].to_numpy(), expected, rtol=1e-9, atol=1e-12)
+        sums = there.group_by("attribute").agg(pl.col("share").sum())["share"]
         np.testing.assert_allclose(sums.to_numpy(), 1, rtol=1e-9)
+
+
+def test_annotations_count_more_than_what_a_record_was_written_from(measured: sa.Workspace):
+    """By hand from `rows`: real r00 (3 times) is calm by the later run, r02 warm; s01 was written from calm and annotated
+    as warm; the others are calm, or cool where recombined."""
+    wrote = {row["id"]: WRITTEN[number % 3].get("attributes_id") for number, row in enumerate(SYNTHETIC) if number % 2}
+    expected: dict[str, dict[str, float]] = {"raw": defaultdict(float), "weighted": defaultdict(float)}
+    counts = {row["id"]: row["multiplicity"] for row in SYNTHETIC}
+    for name, weight in WEIGHTS[CURRENT].items():
+        value = {"said": "calm", "mixed": "cool"}.get(wrote.get(name) or "")
+        value = "warm" if name == "s01" else value
+        if value is not None and name != EXCLUDED:
+            expected["raw"][value] += counts[name]
+            expected["weighted"][value] += weight
+    found = measured.sql("from attribute_marginals where attribute = 'tone' order by value").pl()
+    assert found["value"].to_list() == ["calm", "cool", "warm"]
+    np.testing.assert_allclose(found["real_share"].to_numpy(), [0.75, 0, 0.25], rtol=1e-12)
+    for side, values in expected.items():
+        total = sum(values.values())
+        np.testing.assert_allclose(
+            found[f"{side}_share"].to_numpy(), [values[name] / total for name in ("calm", "cool", "warm")], rtol=1e-12
+        )
+
+
+def test_refusals_are_counted_by_rule(measured: sa.Workspace):
+    """Four records came and one was kept; two are refused for their label, one of which is a copy too."""
+    found = measured.sql("from refusal_summary").fetchall()
+    assert found == [
+        ("generate", "m1", "label", 4, 1, 2, 2, 0.5),
+        ("generate", "m1", "copied", 4, 1, 1, 2, 0.25),
+    ]
+
+
+def test_descent_says_what_a_record_was_written_from(measured: sa.Workspace):
+    found = measured.sql("select id, written_from, attributes_id, call_id, reason_run_id from lineage").fetchall()
+    runs = {"said": "reason", "mixed": "generate", None: None}
+    assert sorted(found) == [
+        (row["id"], came["written_from"], name, came["call_id"], runs[name])
+        for number, row in enumerate(SYNTHETIC)
+        if number % 2
+        for came in [WRITTEN[number % 3]]
+        for name in [came.get("attributes_id")]
+    ]
+
+
+def test_what_personal_data_stood_for_is_in_no_relation(measured: sa.Workspace):
+    assert measured._lake.read("redactions").num_rows == 1
+    with pytest.raises(SqlError, match="redactions"):
+        measured.sql("from redactions")
+    with duckdb.connect(str(measured.path / CATALOG_NAME), read_only=True) as catalog:
+        names = [row[0] for row in catalog.sql("select table_name from duckdb_tables()").fetchall()]
+        names += [row[0] for row in catalog.sql("select view_name from duckdb_views() where not internal").fetchall()]
+        assert not [name for name in names if "redact" in name]
+        held = [name for name in names if "kim@example" in str(catalog.sql(f'from "{name}"').fetchall())]
+    assert held == []
 
 
 def test_cluster_coverage(filled: sa.Workspace, weighted: pl.DataFrame, train: pl.DataFrame):
@@ -108,7 +181,7 @@ def test_call_costs(filled: sa.Workspace):
         assert row["completion_tokens"] == (
             mine["completion_tokens"].sum() if mine["completion_tokens"].count() else None
         )
-        assert row["cost_usd"] is None
+        assert row["cost_usd"] == 0  # the embedded model is free
     made = filled.sql("select count(*) from synthetic where call_id is not null").fetchall()[0][0]
     assert (costs["reason"]["accepted"], costs["generate"]["accepted"]) == (0, made)
 
