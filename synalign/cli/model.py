@@ -21,19 +21,12 @@ def estimate(path: Where, model: Model = None, base_url: BaseUrl = None, as_json
         print_json(found.data())
         return
     columns = ["step", "kind", "calls", "known", "tokens", "tokens from", "to", "usd", "usd from", "usd to", "at most"]
-    rows = [
-        [
-            row.step,
-            row.kind,
-            row.calls,
-            row.known,
-            row.prompt_tokens + row.reply_tokens,
-            row.tokens_low,
-            row.tokens_high,
-        ]
-        + ["unknown" if usd is None else usd for usd in (row.usd, row.usd_low, row.usd_high, row.usd_at_most)]
-        for row in (*found.rows, found.total)
-    ]
+    rows = []
+    for row in (*found.rows, found.total):
+        tokens = [row.prompt_tokens + row.reply_tokens, row.tokens_low, row.tokens_high]
+        usd = [row.usd, row.usd_low, row.usd_high, row.usd_at_most]
+        shown = ["unknown" if value is None else value for value in usd]
+        rows.append([row.step, row.kind, row.calls, row.known, *tokens, *shown])
     show_rows(columns, rows)
     for note in found.notes:
         say(note)

@@ -167,7 +167,7 @@ class Llm(Section):
     requests_per_minute: int | None = Field(None, ge=1, description="Limit on requests; unset: none.")
     tokens_per_minute: int | None = Field(None, ge=1, description="Limit on tokens, both ways; unset: none.")
     timeout: float = Field(120.0, gt=0, description="Seconds to wait for one reply.")
-    max_attempts: int = Field(5, ge=1, le=100, description="Tries of one request before the step reports it.")
+    max_attempts: int = Field(8, ge=1, le=100, description="Tries of one request before the step reports it.")
     patience: float = Field(
         600.0, ge=0, description="Seconds to wait for an endpoint that answered before and no longer does."
     )
@@ -264,6 +264,13 @@ class Accept(Section):
     )
     judge: bool = Field(False, description="A second call says whether the record fits its label and reads as real.")
     judge_prompt: str = Field("judge/records", description="A shipped prompt, or the path of a .j2 file.")
+
+    @field_validator("near_duplicate", "too_similar", "copied", "too_near", mode="before")
+    @classmethod
+    def _no_truth(cls, value: object) -> object:
+        if value is True:  # pydantic would take it for 1
+            raise ValueError("must be a threshold, or false for no such rule")
+        return value
 
 
 class Align(Section):

@@ -37,8 +37,8 @@ Reason = Literal[
     "failed",
 ]
 
-#: The rules, in the order in which they name the reason of a refusal. `too_similar`, `too_near` and `judge` need an encoder
-#: or a model: their results are put in by `Verdict.with_result`.
+#: The rules, in the order in which they name the reason of a refusal. `too_similar`, `too_near` and `judge` need an
+#: encoder or a model: their results are put in by `Verdict.with_result`.
 RULES: tuple[Rule, ...] = get_args(Rule)
 
 #: All reasons.

@@ -117,8 +117,8 @@ def _refuse_open_batches(context: Context, by_id: Mapping[str, Job]) -> None:
         both = by_id.keys() & set(batch.call_ids) if batch.finished_at is None else ()
         if both:
             raise UsageError(
-                f"{len(both)} of these calls are asked for by the batch {batch.batch_id!r}, which is under way. Run the "
-                "step with batch=True (--batch) to fetch it, or cancel it at the provider and then do that."
+                f"{len(both)} of these calls are asked for by the batch {batch.batch_id!r}, which is under way. Run "
+                "the step with batch=True (--batch) to fetch it, or cancel it at the provider and then do that."
             )
 
 

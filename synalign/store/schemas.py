@@ -45,8 +45,8 @@ _SHARES = pa.list_(pa.struct([("label", _S), ("share", _F)]))
 
 #: The rules that a generated record is checked by: a column each, in the order in which they are reasons.
 RULES = (
-    "schema", "label", "language", "length", "duplicate", "near_duplicate", "too_similar", "copied", "too_near", "refusal",
-    "leaked", "personal", "judge",
+    "schema", "label", "language", "length", "duplicate", "near_duplicate", "too_similar", "copied", "too_near",
+    "refusal", "leaked", "personal", "judge",
 )  # fmt: skip
 
 RECORD_COLUMNS: dict[str, pa.DataType] = {"id": _S, "text": _S, "label": _S, "split": _S, "run_id": _S}

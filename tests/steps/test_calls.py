@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import threading
-from collections import Counter
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -28,45 +25,21 @@ from synalign.errors import (
 )
 from tests.conftest import CORPUS
 from tests.llm.server import Answer, Server, chat, error
+from tests.steps.answers import Serve, asks, data, good, kind, of_kind, records, user
 
 KEY = "sk-secret-key-0123456789"
 SELECTIONS = 6
 CODES = {"refund": "0", "praise": "1"}
+#: Sentences of a few words are alike in few dimensions: the rules that compare vectors have tests of their own.
+ACCEPT = {"too_similar": False, "too_near": False}
 MEANINGS = {"0": "wants money back", "1": "is pleased with the shop"}
 
-Serve = Callable[[Callable[[dict[str, Any], int], Answer]], Server]
 Selected = Callable[..., sa.Workspace]
 
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_KEY", KEY)
-
-
-def purpose(body: dict[str, Any]) -> str:
-    return body["response_format"]["json_schema"]["name"]
-
-
-def user(body: dict[str, Any]) -> str:
-    return body["messages"][-1]["content"]
-
-
-def shown(body: dict[str, Any]) -> list[dict[str, str]]:
-    """Return the demonstrations in a prompt."""
-    lines = user(body).partition("<demonstrations>\n")[2].partition("</demonstrations>")[0]
-    return [json.loads(line) for line in lines.splitlines()]
-
-
-def records(*texts: str) -> Answer:
-    return chat(json.dumps({"records": [{"text": text} for text in texts]}))
-
-
-def good(body: dict[str, Any], number: int = 0) -> Answer:
-    """Answer every prompt well, each with texts of its own."""
-    if purpose(body) == "reason":
-        return chat(json.dumps({"attributes": [{"name": "tone", "value": "plain"}]}))
-    name = sha256(user(body).encode()).hexdigest()[:8]
-    return records(*(f"Parcel {name} number {i} has not come, please look" for i in range(2)))
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +58,13 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def selected(template: Path, blank: Path) -> Selected:
     """Give a copy of the template whose model is at a server."""
 
-    def make(server: Server, **llm: Any) -> sa.Workspace:
+    def make(server: Server, more: dict[str, Any] | None = None, **llm: Any) -> sa.Workspace:
         shutil.copytree(template, blank)
         workspace = sa.open(blank, create=False)
         at = {"model": "m1", "base_url": server.url, "api_key_env": "SHOP_KEY", "max_attempts": 1, "concurrency": 3}
         task = {"description": "a message to a shop", "labels": MEANINGS}
-        settings = {"task": task, "llm": at | llm, "generate": {"per_selection": 2}}
-        workspace.configure(sa.Config.model_validate(settings))
+        settings = {"task": task, "llm": at | llm, "generate": {"per_selection": 2, "refills": 0}, "accept": ACCEPT}
+        workspace.configure(sa.Config.model_validate(settings | (more or {})))
         return workspace
 
     return make
@@ -107,19 +80,16 @@ def test_prompts_show_what_labels_mean_and_never_their_codes_alone(serve: Serve,
     workspace = selected(server)
     workspace.reason()
     workspace.generate()
-    assert Counter(map(purpose, server.bodies)) == {"reason": SELECTIONS, "generate": SELECTIONS}
-    labels = {item["label"] for body in server.bodies for item in shown(body)}
+    assert asks(server) == {"attributes": SELECTIONS, "records": SELECTIONS}
+    labels = {item["label"] for body in server.bodies for item in data(body, "demonstrations")}
     assert labels == set(MEANINGS.values())
-    asked = [
-        re.search(r'\{"label": "(.+)", "name": "(.)"\}', user(body))
-        for body in server.bodies
-        if purpose(body) == "generate"
-    ]
-    assert {(match[2], match[1]) for match in asked if match} == set(MEANINGS.items())
-    assert all(asked)
+    asked = [item for body in of_kind(server, "records") for item in data(body, "label")]
+    assert {(item["name"], item["label"]) for item in asked} == set(MEANINGS.items())
+    assert len(asked) == SELECTIONS
     texts = {row["text"] for row in pl.read_csv(CORPUS).iter_rows(named=True)}
-    assert {item["text"] for body in server.bodies for item in shown(body)} <= texts
-    assert all('{"name": "tone", "value": "plain"}' in user(body) for body in server.bodies[SELECTIONS:])
+    assert {item["text"] for body in server.bodies for item in data(body, "demonstrations")} <= texts
+    tone = {"name": "tone", "kind": "category", "value": "plain"}
+    assert all(data(body, "attributes") == [tone] for body in of_kind(server, "records"))
     assert set(server.keys) == {f"Bearer {KEY}"}
     assert one(workspace, "select count(*), count(distinct id) from synthetic") == (12, 12)
 
@@ -129,32 +99,33 @@ def test_what_cannot_be_used_is_kept_with_its_reason(serve: Serve, selected: Sel
     reply_of: dict[str, int] = {}
 
     def behave(body: dict[str, Any], number: int) -> Answer:
-        if purpose(body) == "reason":
+        if kind(body) == "attributes":
             return good(body)
-        kind = reply_of.setdefault(user(body), len(reply_of))
-        first = shown(body)[0]["text"]
+        nth = reply_of.setdefault(user(body), len(reply_of))
+        first = data(body, "demonstrations")[0]["text"]
+        new = [f"{place} has been asked for and is late" for place in ("My kettle", "The blue coat", "Order 1718")]
         answers = {
             0: chat("I cannot do this today."),
-            1: records(first, "A text that is new in reply one"),
-            2: records(first + "!", "A text that is new in reply two"),
-            3: records("  ", "New a in reply three", "New b in reply three", "New c in reply three"),
-            4: records("The same new words", "the  SAME new words"),
+            1: records(first, "A text of reply one that nobody wrote"),
+            2: records(first + "!", "Reply two holds other words than this"),
+            3: records("  ", *new),
+            4: records("The same new words twice", "the  SAME new words twice"),
         }
-        return answers.get(kind) or good(body)
+        return answers.get(nth) or good(body)
 
-    workspace = selected(serve(behave), concurrency=1)
+    workspace = selected(serve(behave), concurrency=1, repairs=0)
     workspace.reason()
     outcome = workspace.generate()
-    found = Counter(workspace.sql("select reason from rejections").fetchall())
-    assert sum(found.values()) == outcome.counts["rejections"] == 6
-    assert {reason for (reason,) in found} >= {"copy", "near_copy", "empty", "surplus", "duplicate"}
+    found = dict(workspace.sql("select reason, count(*) from rejections group by all").fetchall())
+    assert found == {"not_json": 1, "copied": 2, "empty": 1, "surplus": 1, "duplicate": 1}
+    assert outcome.counts["rejections"] == 6
     whole = workspace.sql("select reason, text from rejections where index = -1").fetchall()
-    assert [text for _, text in whole] == ["I cannot do this today."]
+    assert whole == [("not_json", "I cannot do this today.")]
     assert outcome.counts["records"] == one(workspace, "select count(*) from synthetic") == 1 + 1 + 2 + 1 + 2
     surplus = one(
         workspace, "select text, c.step from rejections r join calls c using (call_id) where reason='surplus'"
     )
-    assert surplus == ("New c in reply three", "generate")
+    assert surplus == ("Order 1718 has been asked for and is late", "generate")
     assert any("12 records were asked for, 7 kept" in note for note in outcome.notes)
 
 
@@ -205,7 +176,7 @@ def test_a_refused_request_is_recorded_and_the_step_completes(serve: Serve, sele
 
 def test_costs_follow_from_prices_and_reported_tokens(serve: Serve, selected: Selected) -> None:
     """The server reports 11 tokens in and 5 out for each reply: at $3 and $8 a million, 73 millionths each."""
-    workspace = selected(serve(good), input_price=3.0, output_price=8.0)
+    workspace = selected(serve(good), {"prices": {"m1": {"input": 3.0, "output": 8.0}}})
     workspace.reason()
     workspace.generate()
     rows = workspace.sql("select step, calls, complete, prompt_tokens, cost_usd, accepted from call_costs").fetchall()
@@ -285,15 +256,16 @@ BAD: dict[str, tuple[Answer, type[ModelError], str]] = {
 
 
 @pytest.mark.parametrize("step", ["reason", "generate"])
-@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize("problem", BAD)
 def test_a_step_without_one_usable_reply_fails_and_asks_again(
-    serve: Serve, selected: Selected, step: str, kind: str
+    serve: Serve, selected: Selected, step: str, problem: str
 ) -> None:
-    answer, expected, says = BAD[kind]
+    answer, expected, says = BAD[problem]
+    asked = {"reason": "attributes", "generate": "records"}[step]
     broken = threading.Event()
     broken.set()
-    server = serve(lambda body, _: answer if broken.is_set() and purpose(body) == step else good(body))
-    workspace = selected(server)
+    server = serve(lambda body, _: answer if broken.is_set() and kind(body) == asked else good(body))
+    workspace = selected(server, repairs=0)
     if step == "generate":
         workspace.reason()
     before, sent = folded(workspace), len(server.bodies)
@@ -305,7 +277,7 @@ def test_a_step_without_one_usable_reply_fails_and_asks_again(
     assert folded(workspace) == before
     assert statuses(workspace) == {"failed": 6} | ({"complete": 6} if before else {})
     replies = {row[0] for row in workspace.sql("select reply from calls where status = 'failed'").fetchall()}
-    assert replies == ({"I would rather not."} if kind == "unreadable" else {None})
+    assert replies == ({"I would rather not."} if problem == "unreadable" else {None})
     assert one(workspace, f"select count(*) from runs where step = '{step}'") == 0
     assert one(workspace, "select count(*) from rejections") == 0
     broken.clear()
@@ -317,7 +289,7 @@ def test_a_step_without_one_usable_reply_fails_and_asks_again(
 
 
 def test_replies_without_a_record_are_not_usable(serve: Serve, selected: Selected) -> None:
-    server = serve(lambda body, _: good(body) if purpose(body) == "reason" else records())
+    server = serve(lambda body, _: good(body) if kind(body) == "attributes" else records())
     workspace = selected(server)
     workspace.reason()
     with pytest.raises(ModelError, match="generate: none of 6 replies can be used"):
@@ -330,7 +302,7 @@ def test_many_refusals_before_any_answer_stop_the_step_and_are_asked_again(serve
     broken.set()
     server = serve(lambda body, _: error(400, "no", "invalid_prompt") if broken.is_set() else good(body))
     workspace = selected(server, concurrency=1)
-    with pytest.raises(ModelRefusedError, match="3 requests in a row were refused and none was answered"):
+    with pytest.raises(ModelRefusedError, match="3 requests were refused and none was answered"):
         workspace.reason()
     assert len(server.bodies) == 3
     assert statuses(workspace) == {"failed": 3}
