@@ -40,6 +40,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/strength.py
 	$(BIN)/python benchmarks/selection.py
 	$(BIN)/python benchmarks/exploration.py
+	$(BIN)/python benchmarks/llm.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache
