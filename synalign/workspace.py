@@ -37,7 +37,8 @@ def open(
         path: of the folder.
         create: False demands that the workspace exists.
         progress: told of long work as (what, done, total); by default nothing is reported.
-        notice: told what a user should know while a step is under way, such as a pause that an endpoint asks for.
+        notice: told what a user should know while a step is under way, such as a pause that an endpoint asks for; by
+            default the logger "synalign" warns of it.
 
     Raises:
         WorkspaceNotFoundError: if `create` is False and there is none; or if the path is a file, or a folder that
@@ -281,7 +282,7 @@ class Workspace(Verbs):
         return outcome if excluded else replace(outcome, step="include")
 
     def _context(self) -> Context:
-        from synalign.steps.context import Context, quiet, untold
+        from synalign.steps.context import Context, logged, quiet
         from synalign.store.journal import Journal
 
         return Context(
@@ -291,7 +292,7 @@ class Workspace(Verbs):
             Journal(self._lake),
             self._ledger,
             self._progress or quiet,
-            self._notice or untold,
+            self._notice or logged,
             self._locks.calling,
         )
 

@@ -1,8 +1,10 @@
-"""The promises fixtures/README.md makes about fixtures/support.csv."""
+"""The promises fixtures/README.md makes about fixtures/support.csv and fixtures/demo.jsonl."""
 
 import csv
 import datetime
+import json
 import re
+import shutil
 import tomllib
 from collections import Counter
 from itertools import combinations
@@ -10,6 +12,12 @@ from pathlib import Path
 from statistics import median
 
 import pytest
+
+import synalign
+from synalign.llm import language
+from synalign.llm.parsing import ParseFailure, parse
+from synalign.llm.replay import Entry, is_recording
+from synalign.llm.schemas import RecordBatch
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
 LABELS = {"delivery", "refund", "defect", "account", "praise"}
@@ -26,6 +34,28 @@ def rows() -> list[dict[str, str]]:
         found = list(reader)
     assert reader.fieldnames == ["text", "label", "channel", "received"]
     return found
+
+
+@pytest.fixture(scope="module")
+def replies() -> list[Entry]:
+    path = FIXTURES / "demo.jsonl"
+    assert is_recording(path)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert json.loads(lines[0])["entries"] == len(lines) - 1
+    return [Entry(**json.loads(line)) for line in lines[1:]]
+
+
+@pytest.fixture(scope="module")
+def written(replies: list[Entry]) -> list[str]:
+    """Every record of the recording, those that the rules refuse among them."""
+    texts = []
+    for reply in replies:
+        if reply.step == "generate":
+            found = parse(reply.reply, RecordBatch)
+            assert not isinstance(found, ParseFailure)
+            assert not found.problems
+            texts += [record.text for record in found.value.records]
+    return texts
 
 
 def words(text: str) -> int:
@@ -120,3 +150,42 @@ def test_demo_config_gives_every_label_a_meaning() -> None:
     assert set(config["task"]["labels"]) == LABELS
     assert all(config["task"]["labels"].values())
     assert (FIXTURES / config["sources"][0]["path"]).is_file()
+
+
+def test_recording_has_a_reply_for_every_selection(replies: list[Entry], written: list[str]) -> None:
+    steps = Counter(reply.step for reply in replies)
+    assert set(steps) == {"reason", "generate"}
+    assert min(steps.values()) >= 24
+    assert {reply.model for reply in replies} == {"written-for-synalign"}
+    assert len(written) >= 240
+
+
+def test_recording_repeats_neither_itself_nor_the_corpus(rows: list[dict[str, str]], written: list[str]) -> None:
+    folded = Counter(" ".join(text.lower().split()) for text in written)
+    assert [text for text, n in folded.items() if n > 1] == []
+    assert not folded.keys() & {" ".join(r["text"].lower().split()) for r in rows}
+    real = [shingles(r["text"]) for r in rows]
+    close = [t for t in written if any(len(shingles(t) & r) > 0.8 * min(len(shingles(t)), len(r)) for r in real)]
+    assert close == ["will they carry the wardrobe up 4 floors or just the kerb"]  # so that `copied` has one to refuse
+
+
+def test_recording_has_other_languages(written: list[str]) -> None:
+    counts = Counter(map(language.identify, written))
+    assert min(counts[code] for code in ("de", "es", "ja", "pl")) >= 2
+    assert counts["nl"] == 1  # so that `language` has one to refuse
+
+
+def test_recording_holds_example_addresses_and_no_phone_numbers(replies: list[Entry]) -> None:
+    for reply in replies:
+        assert set(re.findall(r"@([\w.-]*\w)", reply.reply)) <= {"example.com"}
+        assert not re.search(r"\+\d{2}|\d{3}[ -]\d{3}|\d{9}", reply.reply)
+
+
+def test_demo_runs_from_the_recording_and_is_recorded_as_the_same_file(tmp_path: Path) -> None:
+    shutil.copytree(FIXTURES, tmp_path / "fixtures")
+    outcomes = {outcome.step: outcome.counts for outcome in synalign.run(tmp_path / "fixtures" / "demo.toml")}
+    assert outcomes["generate"]["records"] == 240
+    assert outcomes["generate"]["rejections"] == 10
+    workspace = synalign.open(tmp_path / "demo-workspace")
+    workspace.record(tmp_path / "again.jsonl")
+    assert (tmp_path / "again.jsonl").read_bytes() == (FIXTURES / "demo.jsonl").read_bytes()

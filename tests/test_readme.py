@@ -61,9 +61,9 @@ def test_sql_blocks_run_on_the_published_catalog(folder: Path) -> None:
     with duckdb.connect(str(folder / "support" / "catalog.duckdb"), read_only=True) as connection:
         statements = [part for block in blocks("sql") for part in block.split(";\n") if part.strip()]
         results = [connection.execute(statement).fetchall() for statement in statements]
-    assert len(results) == 9
+    assert len(results) == 11
     assert all(results), "a query of the README finds nothing"
-    assert sum(row[1] for row in results[8]) == 200
+    assert sum(row[1] for row in results[10]) == 200
 
 
 def test_shell_blocks_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -244,16 +244,18 @@ class Accept(Section):
     near_duplicate: Share | Literal[False] = Field(
         0.9, description="Jaccard similarity of 3-character pieces with another synthetic record, from which it is one."
     )
-    too_similar: Share | Literal[False] = Field(
-        0.98,
+    too_similar: Share | Literal["auto", False] = Field(
+        "auto",
         description="Cosine similarity to another synthetic record, from which it is one too many; more where real "
-        "records are often nearer than that to each other.",
+        "records are often nearer than that to each other. 'auto': 0.98, and off with builtin/lsa, which sees words.",
     )
     copied: Share | Literal[False] = Field(
         0.6, description="Share of a record's words that stand in one run in a real record, from which it is a copy."
     )
-    too_near: Share | Literal[False] = Field(
-        0.01, description="Quantile of the distances from real records to the nearest real one, below which it is one."
+    too_near: Share | Literal["auto", False] = Field(
+        "auto",
+        description="Quantile of the distances from real records to the nearest other one; a record that is nearer to "
+        "a real one is a copy of it. 'auto': 0.01, and off with builtin/lsa.",
     )
     refusal: bool = Field(True, description="No refusal and no boilerplate, such as 'As an AI ...'.")
     phrases: tuple[str, ...] = Field((), description="Your own phrases that mark a record as boilerplate.")

@@ -264,7 +264,7 @@ class _Reply:
 
     def _personal(self, text: str) -> str:
         for item in personal.find(text, self._rules.personal):
-            if personal.canonical(item.kind, item.text) not in self._shown_data:
+            if not item.reserved and personal.canonical(item.kind, item.text) not in self._shown_data:
                 return f"it holds personal data ({item.kind}) that its demonstrations do not: {item.text!r}"
         return ""
 

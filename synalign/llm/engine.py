@@ -295,7 +295,8 @@ class _Calls:
                         await self._granted(request)
                         granted = True
                     uncertain = False
-                    entry = await self._gate.enter(tokens, again=spent > 0)
+                    # In an outage others try first: those that fail may be the reason of it.
+                    entry = await self._gate.enter(tokens, again=spent > 0 and not self._gate.pause)
                     self.billed.add(request.call_id)
                     try:
                         reply = await self._send(model, request, entry)

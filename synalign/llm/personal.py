@@ -32,6 +32,7 @@ _EMAIL = re.compile(
     rf"@(?:[^\W_][\w-]{{0,62}}\.){{1,8}}(?:xn--[A-Za-z0-9-]{{2,59}}|[A-Za-z\u00c0-\u024f\u0370-\u052f]{{2,24}}"
     rf"(?![{_LATIN}_-])|[\u3041-\u30ff\u4e00-\u9fff\u0600-\u06ff]{{2,4}}(?!\w))"
 )
+_RESERVED = re.compile(r"(?:^|\.)(?:example\.(?:com|net|org)|example|test|invalid|localhost)$")
 _SPELLED_EMAIL = re.compile(
     r"(?<![\w.+-])[\w.+-]{1,64} ?(?:\(at\)|\[at\]) ?[\w-]{1,63}(?:(?:\.| ?(?:\(dot\)|\[dot\]) ?)[\w-]{2,63}){1,4}",
     re.IGNORECASE,
@@ -89,6 +90,12 @@ class Found:
     start: int
     end: int
     text: str
+
+    @property
+    def reserved(self) -> bool:
+        """Whether it can be nobody's: an address in a domain that is set aside for examples (RFC 2606)."""
+        domain = self.text.rpartition("@")[2].casefold()
+        return self.kind == "email" and _RESERVED.search(domain) is not None
 
 
 def find(text: str, kinds: Collection[PersonalKind]) -> list[Found]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -22,6 +22,9 @@ from synalign.store.schemas import REAL, SYNTHETIC
 
 #: Records that a judge is shown in one request.
 JUDGED = 10
+
+# What the rules on vectors are by default.
+_SIMILAR, _TOO_NEAR = 0.98, 0.01
 
 # The share of real records whose nearest other one may be as near as two synthetic ones.
 _OFTEN = 0.01
@@ -63,7 +66,7 @@ class Checker:
             known=synthetic["text"].to_list(),
             labels={name: task.meaning(name) for name in labels},
         )
-        self._vectors = _Vectors(context, real, synthetic) if self.rules.too_similar or self.rules.too_near else None
+        self._vectors = _Vectors.of(context, real, synthetic)
         self.calls: set[str] = set()
         self.unread: list[dict[str, Any]] = []
 
@@ -158,11 +161,35 @@ class Checker:
 class _Vectors:
     """The rules that compare vectors, by the embedder of the workspace."""
 
-    def __init__(self, context: Context, real: pl.DataFrame, synthetic: pl.DataFrame) -> None:
+    @classmethod
+    def of(cls, context: Context, real: pl.DataFrame, synthetic: pl.DataFrame) -> _Vectors | None:
+        """Return the rules that are on, or None if none is.
+
+        A space of words takes short texts of which it knows few words for the same: other rules compare words better.
+        """
         rules = context.config.accept
+        if not rules.too_similar and not rules.too_near:
+            return None
+        embedder = embed.resolve(context)
+        worded = embed.is_fitted(embedder.settings)
+        similar, near = (
+            (False if worded else usual) if given == "auto" else given
+            for given, usual in ((rules.too_similar, _SIMILAR), (rules.too_near, _TOO_NEAR))
+        )
+        return cls(context, embedder, real, synthetic, similar, near) if similar or near else None
+
+    def __init__(
+        self,
+        context: Context,
+        embedder: embed.Embedder,
+        real: pl.DataFrame,
+        synthetic: pl.DataFrame,
+        similar: float | Literal[False],
+        too_near: float | Literal[False],
+    ) -> None:
         self._context = context
-        self._similar, self._too_near = rules.too_similar, rules.too_near
-        self._embedder = embed.resolve(context)
+        self._similar, self._too_near = similar, too_near
+        self._embedder = embedder
         self._encode = embed.encoder(context, self._embedder)
         self._real = unit_rows(vectors(context, self._embedder.name, REAL, real["id"]))
         train = (real["split"] == "train").to_numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -21,8 +22,9 @@ def quiet(_what: str, _done: int, _total: int) -> None:
     """Report nothing."""
 
 
-def untold(_text: str) -> None:
-    """Tell nobody."""
+def logged(text: str) -> None:
+    """Tell the log of this package, which shows warnings on stderr unless it is set up otherwise."""
+    logging.getLogger("synalign").warning(text)
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Context:
     journal: Journal
     ledger: Ledger
     progress: Progress = quiet
-    notice: Callable[[str], None] = untold
+    notice: Callable[[str], None] = logged
     calling: Callable[[], AbstractContextManager[None]] = nullcontext
 
 

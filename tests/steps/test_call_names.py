@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from synalign.errors import ConfigError, UsageError
-from synalign.llm.schemas import AttributeSet, json_schema
 from tests.steps import test_calls
-from tests.steps.test_calls import SELECTIONS, Selected, Serve, good, one
+from tests.steps.answers import Serve, good
+from tests.steps.test_calls import SELECTIONS, Selected, one
 
 # The fixtures of those tests: a workspace with selections whose model is at a server.
 key, template, selected = test_calls.key, test_calls.template, test_calls.selected
@@ -32,22 +31,18 @@ def test_generate_asks_which_model_is_meant_when_another_stated_the_attributes(
 
 def test_a_changed_recording_is_asked_again(serve: Serve, selected: Selected) -> None:
     server = serve(good)
-    workspace = selected(server, model="replay/r.jsonl")
+    workspace = selected(server, {"reason": {"merge": False}}, model="replay/r.jsonl")
     with pytest.raises(ConfigError, match=r"r\.jsonl cannot be read"):
         workspace.reason()
     workspace.reason(model="m1")
-    prompts = workspace.sql("select system, user from calls").fetchall()
+    workspace.record(workspace.path / "r.jsonl")
+    recorded = (workspace.path / "r.jsonl").read_text(encoding="utf-8")
 
     def write(tone: str) -> None:
-        reply = json.dumps({"attributes": [{"name": "tone", "value": tone}]})
-        lines = [
-            json.dumps({"system": system, "user": user, "schema": json_schema(AttributeSet), "reply": reply})
-            for system, user in prompts
-        ]
-        (workspace.path / "r.jsonl").write_text("\n".join(lines))
+        (workspace.path / "r.jsonl").write_text(recorded.replace("plain", tone), encoding="utf-8")
 
     tones = "select distinct attributes[1].value from attributes where run_id = $run"
-    for tone in ("plain", "angry"):
+    for tone in ("curt", "angry"):
         write(tone)
         outcome = workspace.reason()
         assert not outcome.reused
