@@ -69,7 +69,7 @@ def test_a_new_text_is_kept_stripped_with_every_column() -> None:
         ("Listen: the battery of this phone lasts for two days, really", "copied"),
         ("I'm sorry, but I can't assist with that.", "refusal"),
         ("I like it a lot, says [Your Name].", "leaked"),
-        ("Please write to bob@example.com about it.", "personal"),
+        ("Please write to bob@lampmail.se about it.", "personal"),
         ("The screen is bright and sharp.", None),
     ],
 )
@@ -78,7 +78,7 @@ def test_each_rule_refuses_its_own(text: str, reason: str | None) -> None:
     assert reasons([text], acceptance(known)) == [reason]
 
 
-@pytest.mark.parametrize("text", ["Die Lampe ist kaputt: bob@example.com, [Your Name]. Ich warte auf eine Antwort."])
+@pytest.mark.parametrize("text", ["Die Lampe ist kaputt: bob@lampmail.se, [Your Name]. Ich warte auf eine Antwort."])
 def test_all_rules_are_evaluated_and_the_first_names_the_reason(text: str) -> None:
     (verdict,) = judge([text])
     assert {rule for rule, result in verdict.results.items() if result is False} == {"language", "leaked", "personal"}
@@ -89,7 +89,7 @@ def test_all_rules_are_evaluated_and_the_first_names_the_reason(text: str) -> No
 
 def test_a_rule_that_is_off_leaves_its_column_empty() -> None:
     rules = Acceptance(Accept(**OFF), real={None: REAL})
-    texts = ["Long. " * 99, "As an AI, I cannot.", "bob@example.com", "[Your Name]", DEMO, DEMO]
+    texts = ["Long. " * 99, "As an AI, I cannot.", "bob@lampmail.se", "[Your Name]", DEMO, DEMO]
     for verdict in judge(texts, rules):
         assert verdict.accepted
         assert verdict.results == dict.fromkeys(RULES) | {"schema": True}
@@ -182,12 +182,12 @@ def test_the_length_is_that_of_the_label_where_it_has_enough_texts() -> None:
 
 def test_what_the_demonstrations_have_is_allowed() -> None:
     texts = [
-        "Please write to BOB@example.com about it.",
+        "Please write to BOB@lampmail.se about it.",
         "And so, says [name], we wait for it.",
         "Où est mon colis, je l'attends depuis une semaine entière.",
     ]
     assert reasons(texts) == ["personal", "leaked", "language"]
-    shown = ["My mail is bob@example.com, dear [name].", "Je ne peux plus me connecter à mon compte depuis hier."]
+    shown = ["My mail is bob@lampmail.se, dear [name].", "Je ne peux plus me connecter à mon compte depuis hier."]
     assert reasons(texts, demonstrations=shown) == [None, None, None]
 
 
@@ -202,7 +202,7 @@ def test_without_real_texts_nothing_is_known_of_length_and_language() -> None:
 
 
 def test_surplus_counts_what_passes_and_is_put_right_after_later_rules() -> None:
-    texts = ["The screen is bright.", "bob@example.com is mine", "A wobbly old chair leg", "My kettle whistles"]
+    texts = ["The screen is bright.", "bob@lampmail.se is mine", "A wobbly old chair leg", "My kettle whistles"]
     judged = judge(texts, limit=2)
     assert [verdict.reason for verdict in judged] == [None, "personal", None, "surplus"]
     assert judged[3].detail == "2 were asked for"
@@ -213,7 +213,7 @@ def test_surplus_counts_what_passes_and_is_put_right_after_later_rules() -> None
 
 
 def test_a_later_rule_of_earlier_rank_names_the_reason() -> None:
-    (verdict,) = judge(["bob@example.com is mine"])
+    (verdict,) = judge(["bob@lampmail.se is mine"])
     assert verdict.with_result("too_similar", False, "too alike").reason == "too_similar"
     assert verdict.with_result("judge", False, "odd").reason == "personal"
     assert verdict.with_result("judge", True).results["judge"] is True
@@ -276,3 +276,10 @@ def test_invariants(texts: list[str], shown: list[str], known: list[str], limit:
     assert all(kept)
     assert all((verdict.reason is None) == (verdict.detail == "") for verdict in verdicts)
     assert verdicts == judge(texts, given, demonstrations=shown, limit=limit)
+
+
+@pytest.mark.parametrize("domain", ["example.com", "mail.example.org", "shop.example", "somewhere.invalid"])
+def test_an_address_that_can_be_nobodys_is_no_personal_data(domain: str) -> None:
+    acceptance = Acceptance(Accept(), real={None: []})
+    (verdict,) = acceptance.judge([Draft(0, f"Please write to rosalind@{domain} about it.")], demonstrations=[], limit=1)
+    assert verdict.results["personal"] is True
