@@ -14,6 +14,10 @@ demo: $(VENV)/.installed
 	@echo '$$ synalign sql $(DEMO) "select label, count(*), sum(weight) from synthetic_weighted group by label"'
 	@$(BIN)/synalign sql $(DEMO) "select label, count(*) as records, sum(weight) as weight from synthetic_weighted group by label order by label"
 	@echo
+	@echo 'Some of what the model wrote, and of what was refused:'
+	@$(BIN)/synalign sql $(DEMO) "select label, text from synthetic order by md5(id) limit 6"
+	@$(BIN)/synalign sql $(DEMO) "select reason, detail, text from rejections limit 4"
+	@echo
 	@echo 'How far from real messages that the weights were not fitted to (squared MMD; floor: real against real):'
 	@$(BIN)/synalign sql $(DEMO) "select stratum, heldout_before, heldout_after, floor, effective_share from alignment_summary where is_current"
 	@echo

@@ -166,8 +166,8 @@ class OpenAIChat:
             raise attempted(refusal, attempts)
         return ChatReply(
             request.call_id,
-            found.text,
-            found.finish_reason,
+            self._endpoint.without_key(found.text),  # again: in the body it may have stood with escapes
+            self._endpoint.without_key(found.finish_reason),
             found.prompt_tokens,
             found.completion_tokens,
             attempts,

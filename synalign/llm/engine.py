@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import random
 import threading
 import time
 from collections import deque
@@ -38,8 +39,8 @@ _POLL, _GRACE = 0.1, 5.0
 _GATHER = 0.01
 # Seconds before the second try of a request, its factor for each further try, and the longest.
 _WAIT, _FACTOR, _LONGEST = 0.1, 4.0, 30.0
-# Seconds of a pause in an outage after which an endpoint is given up that never answered anything.
-_HOPELESS = 16.0
+# Seconds of an outage after which an endpoint is given up that never answered anything.
+_HOPELESS = 14.0
 # A token is about so many bytes: for limits on tokens a minute, until a reply says how many there were.
 _BYTES_A_TOKEN = 4
 
@@ -172,8 +173,8 @@ class _Desk:
                 # What is under way may give something back; what waits here itself may not.
                 if not allowed and self.granted - {waiting.call_id for waiting, _ in self._wanted}:
                     return
-                if allowed:
-                    self.granted.add(request.call_id)
+                # One that is told no ends without an outcome: others do not wait for it.
+                (self.granted.add if allowed else self.granted.discard)(request.call_id)
                 self._loop.call_soon_threadsafe(_resolve, answer, allowed)
             self._wanted.popleft()
 
@@ -261,7 +262,7 @@ class _Calls:
         self._tasks.discard(task)
         places.release()
         error = None if task.cancelled() else task.exception()
-        if error is None or self._error is not None:
+        if error is None or not isinstance(self._error, BudgetError | None):  # those after a BudgetError go on
             return
         self._error = error
         if isinstance(error, BudgetError) and self._sender is not None:
@@ -296,7 +297,7 @@ class _Calls:
                         granted = True
                     uncertain = False
                     # In an outage others try first: those that fail may be the reason of it.
-                    entry = await self._gate.enter(tokens, again=spent > 0 and not self._gate.pause)
+                    entry = await self._gate.enter(tokens, again=spent > 0 and not self._gate.outage)
                     self.billed.add(request.call_id)
                     try:
                         reply = await self._send(model, request, entry)
@@ -319,13 +320,13 @@ class _Calls:
         """Return whether a request is given up that has just failed."""
         if self._stopping or (_asked(state) or 0.0) > self._settings.patience:
             return True
-        if self._answered and self._gate.pause:
+        if self._answered and self._gate.outage:
             return self._gate.silence > self._settings.patience
         return self._hopeless or state.attempt_number >= self._settings.max_attempts
 
     @property
     def _hopeless(self) -> bool:
-        return not self._answered and self._gate.pause >= _HOPELESS
+        return not self._answered and self._gate.outage > _HOPELESS
 
     async def _send(self, model: ChatModel, request: ChatRequest, entry: Entry) -> ChatReply:
         """Send a request that was let in, and tell the gate what came of it."""
@@ -388,7 +389,5 @@ def _asked(state: RetryCallState) -> float | None:
 
 def _wait(state: RetryCallState) -> float:
     """Return the seconds before the next try: longer each time, with jitter, and never less than was asked for."""
-    from tenacity import wait_exponential_jitter
-
-    backoff = wait_exponential_jitter(initial=_WAIT, exp_base=_FACTOR, max=_LONGEST, jitter=_WAIT)(state)
+    backoff = min(_LONGEST, _WAIT * _FACTOR ** (state.attempt_number - 1)) + random.uniform(0, _WAIT)
     return max(backoff, _asked(state) or 0.0)

@@ -92,9 +92,9 @@ class Gate:
         return time.monotonic() - self._silent_since
 
     @property
-    def pause(self) -> float:
-        """Seconds between tries while nothing is answered any more; 0 while there is no such outage."""
-        return self._breaker.pause
+    def outage(self) -> float:
+        """Seconds since so many requests failed in a row that only one at a time tries; 0 while that is not so."""
+        return time.monotonic() - self._breaker.opened_at if self._breaker.is_open else 0.0
 
     def _pause(self, until: float, why: str) -> None:
         now = time.monotonic()

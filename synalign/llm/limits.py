@@ -63,7 +63,7 @@ class AdaptiveLimit:
     def refused(self, under_way: int) -> None:
         """A request was refused as one too many while `under_way` were, itself included."""
         apart, self._apart = self._apart, 0
-        if apart > self._value * _TOGETHER:
+        if apart > self._value * _TOGETHER or under_way <= 1:  # nor does one that was alone
             return
         self._calm = 0
         fits = max(1.0, under_way - 1.0)
@@ -120,6 +120,7 @@ class Breaker:
 
     def __init__(self) -> None:
         self.failures = 0  # in a row
+        self.opened_at = -math.inf
         self.paused_until = -math.inf
         self.pause = 0.0
 
@@ -131,6 +132,8 @@ class Breaker:
     def failed(self, now: float) -> bool:
         """Note a failure; return whether it begins a pause."""
         self.failures += 1
+        if self.failures == BREAK_AFTER:
+            self.opened_at = now
         if not self.is_open or now < self.paused_until:
             return False
         self.pause = min(_LONGEST_PAUSE, 2 * self.pause or _PAUSE)

@@ -15,9 +15,9 @@ from synalign.llm.vocabulary import Value, spelt, value_of
 from synalign.steps.attributes import known_values, merge, normalised
 from synalign.steps.calls import Asker, request_parameters, settings_for
 from synalign.steps.context import Context, Outcome, finish, reuse
+from synalign.steps.jobs import fold, require_usable
 from synalign.steps.reading import record_runs, records
 from synalign.steps.redaction import Redaction
-from synalign.steps.sending import fold, require_usable
 from synalign.store.journal import Clock, Plan
 from synalign.store.schemas import ORIGINS, REAL, TABLES
 

@@ -19,7 +19,7 @@ from synalign.llm.batch import BatchApi, State, digest_of
 from synalign.llm.chat import CallFailure, ChatReply, ChatRequest, Outcome
 from synalign.llm.client import AbsentError
 from synalign.steps.context import Context
-from synalign.steps.sending import Job, known_mode, row_of, settled
+from synalign.steps.jobs import Job, known_mode, row_of, settled
 from synalign.steps.spending import Spending
 from synalign.store.journal import Plan
 from synalign.store.ledger import Batch

@@ -20,9 +20,10 @@ from synalign.llm.parsing import ParseFailure, parse
 from synalign.llm.prompts import Prompt, render, template_hash
 from synalign.llm.schemas import json_schema, outline
 from synalign.steps.context import Context
+from synalign.steps.jobs import Job
 from synalign.steps.reading import records
 from synalign.steps.redaction import Redaction
-from synalign.steps.sending import Job, send
+from synalign.steps.sending import send
 from synalign.store.journal import Plan, Run
 from synalign.store.lake import quote
 from synalign.store.schemas import REAL

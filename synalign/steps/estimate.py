@@ -15,7 +15,7 @@ from synalign.llm.chat import ChatRequest
 from synalign.llm.tokens import CALIBRATED, ENOUGH, GUESSED, Counted, Measured, measured, prompt_bytes, prompt_tokens
 from synalign.steps.context import Context
 from synalign.steps.expected import Source, sources
-from synalign.steps.sending import settled
+from synalign.steps.jobs import settled
 from synalign.steps.spending import spent
 from synalign.store.journal import Journal
 from synalign.store.lake import Lake, quote

@@ -17,8 +17,8 @@ from synalign.steps.attributes import AT_ONCE
 from synalign.steps.briefs import Brief, briefs, variables
 from synalign.steps.calls import Asker, Demonstrations, demonstrations
 from synalign.steps.context import Context
+from synalign.steps.jobs import Job
 from synalign.steps.reading import require_real
-from synalign.steps.sending import Job
 
 T = TypeVar("T")
 

@@ -27,8 +27,8 @@ from synalign.steps.calls import (
     settings_for,
 )
 from synalign.steps.context import Context, Outcome, finish, reuse
+from synalign.steps.jobs import Job, fold, require_usable
 from synalign.steps.reading import require_real
-from synalign.steps.sending import Job, fold, require_usable
 from synalign.store.journal import Clock, Plan, Run
 from synalign.store.lake import quote
 from synalign.store.schemas import SYNTHETIC, TABLES

@@ -13,7 +13,7 @@ from synalign.llm.vocabulary import Value, values
 from synalign.steps.attributes import merge, normalised
 from synalign.steps.calls import Asker, current_selections, demonstrations, request_parameters, settings_for
 from synalign.steps.context import Context, Outcome, finish, reuse
-from synalign.steps.sending import Job, fold, require_usable
+from synalign.steps.jobs import Job, fold, require_usable
 from synalign.store.journal import Clock, Plan, Run
 from synalign.store.schemas import TABLES
 

@@ -281,5 +281,7 @@ def test_invariants(texts: list[str], shown: list[str], known: list[str], limit:
 @pytest.mark.parametrize("domain", ["example.com", "mail.example.org", "shop.example", "somewhere.invalid"])
 def test_an_address_that_can_be_nobodys_is_no_personal_data(domain: str) -> None:
     acceptance = Acceptance(Accept(), real={None: []})
-    (verdict,) = acceptance.judge([Draft(0, f"Please write to rosalind@{domain} about it.")], demonstrations=[], limit=1)
+    (verdict,) = acceptance.judge(
+        [Draft(0, f"Please write to rosalind@{domain} about it.")], demonstrations=[], limit=1
+    )
     assert verdict.results["personal"] is True

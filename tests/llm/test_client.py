@@ -1,4 +1,4 @@
-"""The OpenAI path over real HTTP: formats, retries, and each failure as a typed error."""
+"""The OpenAI path over real HTTP: formats, one request at a time, and each failure as a typed error."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import asyncio
 import json
 import math
 import socket
+import time
+from email.utils import formatdate
 from typing import Any
 
 import numpy as np
 import openai
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from synalign.config import Llm
 from synalign.errors import (
@@ -21,8 +25,9 @@ from synalign.errors import (
     ModelUnavailableError,
     SynAlignError,
 )
-from synalign.llm.chat import CallFailure, ChatReply, ChatRequest, run_calls
-from synalign.llm.client import OpenAIChat, openai_embed
+from synalign.llm.chat import ChatReply, ChatRequest
+from synalign.llm.client import MODES, AbsentError, Connection, Endpoint, OpenAIChat, _retry_after, openai_embed
+from synalign.llm.engine import run_calls
 from synalign.llm.parsing import ParseFailure, parse
 from synalign.llm.schemas import RecordBatch, json_schema
 from tests.llm.server import AT_ONCE, Answer, Server, chat, error
@@ -35,9 +40,9 @@ def ask(user: str = "write", **values: Any) -> ChatRequest:
     return ChatRequest("m1", None, "sys", user, "record_batch", json_schema(RecordBatch), **values)
 
 
-def model(url: str, **values: Any) -> OpenAIChat:
-    settings = Llm(model="m1", base_url=url, api_key_env="THE_KEY", **{"max_attempts": 1, "timeout": 5.0} | values)
-    return OpenAIChat(settings, environ={"THE_KEY": KEY})
+def model(url: str, mode: str | None = None, **values: Any) -> OpenAIChat:
+    settings = Llm(model="m1", base_url=url, api_key_env="THE_KEY", **{"timeout": 5.0} | values)
+    return OpenAIChat(settings, {"THE_KEY": KEY}, mode)
 
 
 def answer(chat_model: OpenAIChat, *requests: ChatRequest) -> list[ChatReply]:
@@ -107,7 +112,7 @@ def test_a_refused_format_falls_back_and_is_remembered(serve: Any, taken: Any, m
 def test_many_at_once_negotiate_once(serve: Any) -> None:
     server: Server = serve(only("text"))
     outcomes: list[Any] = []
-    run_calls(lambda: model(server.url), [ask(str(i)) for i in range(40)], outcomes.append, concurrency=4)
+    run_calls(lambda: model(server.url), [ask(str(i)) for i in range(40)], outcomes.extend, settings=Llm(concurrency=4))
     assert {outcome.mode for outcome in outcomes} == {"text"}
     assert server.formats.count("json_schema") <= 4
     assert server.formats.count("json_object") == 1
@@ -144,21 +149,56 @@ def test_a_schema_that_is_taken_and_ignored_is_found_by_parsing(serve: Any) -> N
     assert found.reason == "not_json"
 
 
-def test_a_rate_limit_is_waited_out(serve: Any) -> None:
+def test_a_mode_that_is_known_is_not_negotiated_again(serve: Any) -> None:
+    for mode in MODES:
+        server: Server = serve(lambda body, number: chat(GOOD))
+        assert answer(model(server.url, mode), ask())[0].mode == mode
+        assert server.formats == [mode]
+
+
+def test_a_known_mode_that_is_no_longer_taken_falls_back(serve: Any) -> None:
+    server: Server = serve(only("text"))
+    (reply,) = answer(model(server.url, "json_object"), ask())
+    assert (reply.mode, reply.attempts, server.formats) == ("text", 2, ["json_object", "text"])
+
+
+@pytest.mark.parametrize("status", [400, 404, 415, 422, 501])
+def test_a_format_is_refused_in_many_ways(serve: Any, status: int) -> None:
+    def behave(body: dict[str, Any], number: int) -> Answer:
+        return error(status, "unknown field response_format") if "response_format" in body else chat(GOOD)
+
+    server: Server = serve(behave)
+    assert answer(model(server.url), ask())[0].mode == "text"
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503])
+def test_a_request_is_sent_once(serve: Any, status: int) -> None:
+    """Trying again is up to the engine, which knows what the other requests meet."""
+    server: Server = serve(lambda body, number: error(status, "later"))
+    with pytest.raises(ModelUnavailableError, match="later") as caught:
+        answer(model(server.url), ask())
+    assert len(server.bodies) == 1
+    assert vars(caught.value)["attempts"] == 1
+    assert caught.value.overloaded == (status in (408, 429, 502, 503))
+    assert not caught.value.uncertain or status == 408
+
+
+def test_a_rate_limit_is_waited_out_by_the_engine(serve: Any) -> None:
     server: Server = serve(
         lambda body, number: error(429, "slow down", headers={"retry-after": "0"}) if number == 0 else chat(GOOD)
     )
-    (reply,) = answer(model(server.url, max_attempts=3), ask())
-    assert (reply.text, reply.attempts) == (GOOD, 2)
+    outcomes: list[Any] = []
+    run_calls(lambda: model(server.url), [ask()], outcomes.extend, settings=Llm(max_attempts=3))
+    assert [(outcome.text, outcome.attempts) for outcome in outcomes] == [(GOOD, 2)]
 
 
-def test_server_errors_use_up_the_attempts(serve: Any) -> None:
-    server: Server = serve(lambda body, number: error(503, "overloaded"))
-    with pytest.raises(ModelUnavailableError, match="overloaded") as caught:
-        answer(model(server.url, max_attempts=4), ask())
-    assert len(server.bodies) == 4
-    assert vars(caught.value)["attempts"] == 4
-    assert caught.value.retryable
+def test_a_refusal_that_is_a_reply_may_have_been_billed(serve: Any) -> None:
+    """A budget counts it: the filter stopped what the model had written already."""
+    for said, billed in ((chat("half a", "content_filter"), True), (chat(""), True), (error(400, "no"), False)):
+        server: Server = serve(lambda body, number, said=said: said)
+        with pytest.raises(ModelRefusedError) as caught:
+            answer(model(server.url), ask())
+        assert vars(caught.value).get("uncertain", False) == billed
 
 
 @pytest.mark.parametrize(
@@ -283,25 +323,98 @@ def test_a_key_that_is_wanted_and_not_set_is_not_called_refused(serve: Any) -> N
 def test_no_more_than_the_concurrency_is_under_way(serve: Any) -> None:
     server: Server = serve(lambda body, number: chat(GOOD, delay=0.05))
     outcomes: list[Any] = []
-    run_calls(lambda: model(server.url), [ask(str(i)) for i in range(20)], outcomes.append, concurrency=3)
+    run_calls(lambda: model(server.url), [ask(str(i)) for i in range(20)], outcomes.extend, settings=Llm(concurrency=3))
     assert len(outcomes) == 20
     assert server.most_at_once == 3
 
 
-def test_a_wrong_key_aborts_the_rest(serve: Any) -> None:
-    server: Server = serve(lambda body, number: error(401, "bad key"))
-    with pytest.raises(ModelAuthError, match="bad key"):
-        run_calls(lambda: model(server.url), [ask(str(i)) for i in range(50)], lambda _: None, concurrency=2)
-    assert len(server.bodies) <= 3
+ECHOED: dict[str, Answer] = {
+    "error": error(400, f"no {KEY}", "content_filter"),
+    "key refused": error(401, f"Incorrect API key provided: {KEY}"),
+    "header": Answer({"error": {"message": "later"}}, 503, {"x-key": KEY, "retry-after": KEY}),
+    "not JSON": Answer(f"<html>{KEY}</html>".encode()),
+    "not JSON, in pieces": Answer(f"<html>{'x' * 290} {KEY}</html>".encode(), 500),
+    "no completion": Answer({KEY: KEY}),
+    "status 200": Answer({"error": {"message": KEY, "code": 503}}),
+    "filtered": chat(f"half {KEY}", "content_filter"),
+    "refusal": chat(None, refusal=f"not with {KEY}"),
+    "content": chat(f"Your key is {KEY}."),
+    "finish": chat("fine", KEY),
+    "escaped": Answer(json.dumps(chat(KEY).body).replace("-", "\\u002d").encode()),
+}
 
 
-def test_a_dead_server_is_given_up_early() -> None:
+@pytest.mark.parametrize("kind", ECHOED)
+def test_a_key_that_is_sent_back_is_in_no_outcome_error_or_notice(
+    serve: Any, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("engine._WAIT", 0.001), ("engine._LONGEST", 0.01), ("limits._PAUSE", 0.001)):
+        monkeypatch.setattr(f"synalign.llm.{name}", value)
+    monkeypatch.setattr("synalign.llm.gate._TELL", 0.0)
+    server: Server = serve(lambda body, number: ECHOED[kind] if number else chat(GOOD))
     outcomes: list[Any] = []
-    url = closed_port()
-    with pytest.raises(ModelUnavailableError, match="in a row"):
-        run_calls(lambda: model(url), [ask(str(i)) for i in range(500)], outcomes.append, concurrency=2)
-    assert 6 <= len(outcomes) <= 8
-    assert all(isinstance(outcome, CallFailure) and outcome.retryable for outcome in outcomes)
+    said: list[str] = []
+    try:
+        settings = Llm(model="m1", concurrency=2, max_attempts=3, patience=0.1)
+        requests = [ask(str(number)) for number in range(8)]
+        run_calls(lambda: model(server.url), requests, outcomes.extend, settings=settings, notice=said.append)
+    except SynAlignError as caught:
+        cause: BaseException | None = caught
+        while isinstance(cause, SynAlignError):
+            said.append(str(cause))
+            cause = cause.__cause__
+    assert outcomes or kind == "key refused"
+    assert KEY not in repr(outcomes) + repr(said)
+
+
+@given(st.text(max_size=40) | st.floats().map(str) | st.integers().map(str))
+def test_any_retry_after_is_a_wait_or_none(said: str) -> None:
+    for name in ("retry-after", "retry-after-ms"):
+        found = _retry_after({name: said})
+        assert found is None or (found >= 0 and math.isfinite(found))
+
+
+def test_what_a_retry_after_says() -> None:
+    assert _retry_after({}) is None
+    assert _retry_after({"retry-after": "1.5"}) == 1.5
+    assert _retry_after({"retry-after": "-3"}) == 0.0
+    assert _retry_after({"retry-after": "7", "retry-after-ms": "250"}) == 0.25
+    assert _retry_after({"retry-after": "7", "retry-after-ms": "soon"}) == 7.0
+    assert _retry_after({"retry-after": "Fri, 01 Jan 1999 00:00:00 GMT"}) == 0.0
+    soon = _retry_after({"retry-after": formatdate(time.time() + 100, usegmt=True)})
+    assert soon is not None
+    assert 90 < soon <= 100
+
+
+@pytest.mark.parametrize("given", ["http://h:1/v1", "http://h:1/v1/", " http://h:1/v1 ", "HTTP://h:1/v1"])
+def test_an_address_is_one_however_it_is_written(given: str) -> None:
+    assert Endpoint(given, "K", {}).base_url == "http://h:1/v1"
+
+
+def test_an_address_may_come_from_the_environment() -> None:
+    assert Endpoint(None, "K", {"OPENAI_BASE_URL": "http://h:1/v1"}).base_url == "http://h:1/v1"
+    assert Endpoint("http://i:1/v1", "K", {"OPENAI_BASE_URL": "http://h:1/v1"}).base_url == "http://i:1/v1"
+    openai_itself = Endpoint(None, "K", {"K": "sk-123456789"})
+    assert (openai_itself.base_url, openai_itself.is_openai) == ("https://api.openai.com/v1", True)
+    assert not Endpoint("http://api.openai.com.example.org/v1", "K", {}).is_openai
+
+
+def test_a_connection_says_what_is_not_there_and_types_the_rest(serve: Any) -> None:
+    def post(given: Answer) -> None:
+        server: Server = serve(lambda body, number: given)
+        settings = Llm(model="m1", base_url=server.url, api_key_env="THE_KEY")
+        connection = Connection(settings, {"THE_KEY": KEY})
+        with connection.typed("the list"):
+            connection.client.post("/list", body={}, cast_to=object)
+
+    for status in (404, 405, 501):
+        with pytest.raises(AbsentError, match=f"HTTP {status}: none"):
+            post(error(status, "none"))
+    with pytest.raises(ModelUnavailableError, match=r"the list at http.*later"):
+        post(error(503, "later"))
+    with pytest.raises(ModelAuthError, match="THE_KEY") as caught:
+        post(error(401, f"bad {KEY}"))
+    assert KEY not in str(caught.value)
 
 
 def vectors(body: dict[str, Any], number: int) -> Answer:

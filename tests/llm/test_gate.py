@@ -188,10 +188,10 @@ def test_in_an_outage_one_request_at_a_time_tries() -> None:
             tasks = [task for task in tasks if not task.done()]
             door.failed(ModelUnavailableError("broken"))
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        assert (door.under_way, door.pause > 0) == (1, True)
+        assert (door.under_way, door.outage > 0) == (1, True)
         door.answered(None, None)
         await asyncio.gather(*tasks)
-        assert (door.under_way, door.pause) == (1, 0.0)
+        assert (door.under_way, door.outage) == (1, 0.0)
         return told
 
     with pytest.MonkeyPatch.context() as patch:
@@ -211,7 +211,7 @@ def test_a_refusal_is_a_sign_of_life() -> None:
                 door.refused()
             else:
                 door.failed(ModelUnavailableError("broken"))
-        assert door.pause == 0.0
+        assert door.outage == 0.0
 
     within(5, work)
 

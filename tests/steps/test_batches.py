@@ -26,7 +26,8 @@ from synalign.llm.batch import BatchApi
 from synalign.llm.chat import ChatRequest
 from synalign.steps import batches
 from synalign.steps.context import Context
-from synalign.steps.sending import Job, send
+from synalign.steps.jobs import Job
+from synalign.steps.sending import send
 from synalign.steps.spending import spent
 from synalign.store.journal import Journal, Plan
 from synalign.store.lake import Lake

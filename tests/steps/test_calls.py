@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import lance
 import polars as pl
 import pytest
 
@@ -23,7 +27,12 @@ from synalign.errors import (
     ModelUnavailableError,
     NotReadyError,
 )
+from synalign.steps.publish import publish_if_stale
+from synalign.store.schemas import RULES
+from synalign.workspace import CATALOG_NAME
+from tests.cli.inside import cli
 from tests.conftest import CORPUS
+from tests.llm.endpoint import Endpoint
 from tests.llm.server import Answer, Server, chat, error
 from tests.steps.answers import Serve, asks, data, good, kind, of_kind, records, user
 
@@ -32,6 +41,8 @@ SELECTIONS = 6
 CODES = {"refund": "0", "praise": "1"}
 #: Sentences of a few words are alike in few dimensions: the rules that compare vectors have tests of their own.
 ACCEPT = {"too_similar": False, "too_near": False}
+#: All rules off that can be.
+OFF: dict[str, Any] = {rule: False for rule in RULES if rule not in ("schema", "personal")} | {"personal": []}
 MEANINGS = {"0": "wants money back", "1": "is pleased with the shop"}
 
 Selected = Callable[..., sa.Workspace]
@@ -239,6 +250,70 @@ def test_a_wrong_key_stops_at_once_and_is_stored_nowhere(serve: Serve, selected:
     assert holders == []
     refuse.clear()
     assert workspace.generate().counts["calls"] == 5
+
+
+def everything(path: Path) -> dict[str, str]:
+    """Return all that a workspace holds, decoded: every version of every table, both databases, and bare files."""
+    found = {str(file): file.read_bytes().decode("latin-1") for file in path.rglob("*") if file.is_file()}
+    for folder in (path / "lance").glob("*.lance"):
+        for version in lance.dataset(str(folder)).versions():
+            rows = lance.dataset(str(folder), version=version["version"]).to_table().to_pylist()
+            found[f"{folder.name} {version['version']}"] = str(rows)
+    with closing(sqlite3.connect(path / "ledger.sqlite")) as ledger:
+        for (name,) in ledger.execute("select name from sqlite_master where type = 'table'").fetchall():
+            found[f"ledger {name}"] = str(ledger.execute(f"select * from {name}").fetchall())
+    with duckdb.connect(str(path / CATALOG_NAME), read_only=True) as catalog:
+        names = catalog.sql("select table_name from duckdb_tables() union select view_name from duckdb_views() where "
+                            "not internal").fetchall()  # fmt: skip
+        found |= {f"catalog {name}": str(catalog.sql(f'from "{name}"').fetchall()) for (name,) in names}
+    return found
+
+
+def test_no_step_leaves_the_key_anywhere(blank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server says the key in every error and every reply; what users see and what is kept has no key in it."""
+    faults = {"500": 0.1, "429": 0.1, "malformed": 0.15, "error200": 0.05}
+    with Endpoint(echo_key=True, faults=faults, retry_after_fault="0.01") as endpoint:
+        workspace = sa.open(blank)
+        at = {"base_url": endpoint.url, "api_key_env": "SHOP_KEY"}
+        settings = {
+            "task": {"description": "a message to a shop", "labels": MEANINGS},
+            "embed": at | {"model": "openai/e1", "dimensions": 16},
+            "llm": at | {"model": "m1", "max_attempts": 9, "concurrency": 8, "redact": ["email"]},
+            "generate": {"per_selection": 3, "from_demonstrations": 1, "refills": 1},
+            "accept": OFF | {"judge": True},
+            "align": {"features": 64, "strength": 1e-2, "label_shares": "real"},
+        }
+        workspace.configure(sa.Config.model_validate(settings))
+        rows = pl.read_csv(CORPUS).filter(pl.col("label").is_in(list(CODES)))
+        rows.with_columns(pl.col("label").replace(CODES)).head(60).write_csv(tmp_path / "rows.csv")
+        said = []
+
+        def do(*arguments: str | Path, status: int = 0) -> None:
+            for form in ["--json"], []:
+                done = cli(arguments[0], blank, *arguments[1:], *form)
+                assert done.returncode == status, done.stderr
+                assert (done.stdout + done.stderr).strip()
+                said.append(done.stdout + done.stderr)
+
+        do("ingest", tmp_path / "rows.csv", "--text", "text", "--label", "label")
+        for step in ("embed", "cluster", "select", "estimate", "reason", "generate", "annotate", "align"):
+            do(step, *(("-k", "5") if step == "cluster" else ()))
+        gone = endpoint.url.replace("/v1", "/v2")
+        do("reason", "--base-url", gone, status=2)
+        do("search", "a late parcel")
+        do("embed", "--base-url", gone, status=2)
+        do("record", tmp_path / "recording.jsonl", "--force")
+        do("sql", "from calls")
+        for step in ("status", "weights", "check"):
+            do(step)
+        assert endpoint.stats()["replies"]["500"]
+        publish_if_stale(workspace._context(), blank / CATALOG_NAME)
+        found = everything(blank) | {f"said {number}": text for number, text in enumerate(said)}
+        found["recording"] = (tmp_path / "recording.jsonl").read_text(encoding="utf-8")
+    assert one(workspace, "select count(*) from calls where reply like '%[key]%'") > SELECTIONS
+    assert one(workspace, "select count(*) from synthetic where text like '%[key]%'")
+    assert {"calls.lance 1", "ledger calls", "catalog calls", "catalog synthetic_weighted"} <= set(found)
+    assert [name for name, text in found.items() if KEY in text] == []
 
 
 def statuses(workspace: sa.Workspace) -> dict[str, int]:
