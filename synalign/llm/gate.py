@@ -13,6 +13,8 @@ from synalign.llm.limits import AdaptiveLimit, Allowance, Breaker
 
 # A pause that an endpoint asks for is told to the user from this many seconds on.
 _TELL = 5.0
+# Seconds without an answer after which a refusal of too many requests counts as a failure.
+_QUIET = 1.0
 
 #: What `Gate.enter` gives and `Gate.answered` takes: a note of the tokens that were taken, where they are limited.
 Entry = list[float] | None
@@ -32,6 +34,7 @@ class Gate:
         self._refusals: deque[float] = deque(maxlen=2)  # until when the last two asked to wait
         self._waiting: deque[tuple[float, asyncio.Future[Entry]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._told = False  # whether a pause was told of, after which nothing was answered
         self._silent_since = time.monotonic()
         self.under_way = 0
 
@@ -56,7 +59,9 @@ class Gate:
         now = self._silent_since = time.monotonic()
         if self._tokens is not None and entry is not None and used is not None:
             self._tokens.settle(entry, used, now)
-        if self._breaker.answered():
+        self._breaker.answered()
+        if self._told:
+            self._told = False
             self._notice("The endpoint answers again.")
         self._leave()
 
@@ -72,7 +77,8 @@ class Gate:
             if not others or any(earlier > now for earlier in self._refusals):
                 self._pause(until, f"it asks for a pause ({error})")
             self._refusals.append(until)
-        if self._breaker.failed(now):
+        # That it is too busy, said a moment after an answer, is for the limit to deal with: it is no outage.
+        if (not error.overloaded or self.silence >= _QUIET) and self._breaker.failed(now):
             self._pause(self._breaker.paused_until, f"{self._breaker.failures} failures in a row, the last: {error}")
         self._leave()
 
@@ -100,6 +106,7 @@ class Gate:
         now = time.monotonic()
         if until > self._paused_until:
             if until - now >= _TELL and self._paused_until - now < _TELL:
+                self._told = True
                 self._notice(f"Paused for {until - now:.0f} s: {why}")
             self._paused_until = until
 

@@ -14,6 +14,8 @@ BREAK_AFTER = 10
 
 # The limit to begin with, and how fast it grows below its ceiling: by this share of itself in each round trip.
 _START, _RECOVER = 64, 1 / 8
+# How much each answer adds before the first refusal: more would be refused in heaps where answers come together.
+_FIRST = 1 / 4
 # How far a refusal moves the ceiling, and how fast the ceiling rises while there is none.
 _FORGET, _RISE = 1 / 2, 1 / 8
 # A refusal counts if the one before it is less than this part of a round trip ago: what is too much is refused again
@@ -28,7 +30,7 @@ _PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 class AdaptiveLimit:
     """How many requests may be under way.
 
-    It doubles with each round trip until the endpoint first says that it is too busy. Each such refusal that follows
+    It grows by a quarter with each round trip until the endpoint first says that it is too busy. Each such refusal that follows
     another takes one request away and is remembered as a ceiling; below it the limit recovers by an eighth with each
     round trip, and the ceiling itself rises the faster the longer nothing is refused.
     """
@@ -52,7 +54,7 @@ class AdaptiveLimit:
         if under_way < self.value:  # the limit held nothing back, so nothing is learned about it
             return
         if self._ceiling == math.inf:
-            self._value += 1
+            self._value += _FIRST
         elif self._value < self._ceiling:
             self._value = min(self._ceiling, self._value + max(_RECOVER, 1 / self._value))
         else:

@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+#: Codes and types of errors that may pass, as gateways put them into a 200.
+_PASSING = {
+    "408", "429", "server_error", "rate_limit_exceeded", "rate_limit_error", "overloaded_error", "overloaded",
+    "api_error", "internal_error", "timeout", "service_unavailable",
+}  # fmt: skip
+
+
 class ForeignReplyError(Exception):
     """A body that is not what the protocol says; the client turns it into a typed error."""
 
@@ -111,7 +118,8 @@ def _object(body: str, wanted: str) -> dict[str, Any]:
     if problem:
         code = problem.get("code") if isinstance(problem, dict) else None
         said = problem.get("message", problem) if isinstance(problem, dict) else problem
-        retryable = str(code) in ("408", "429") or str(code).startswith("5")
+        kind = problem.get("type") if isinstance(problem, dict) else None
+        retryable = str(code).startswith("5") or not {str(code), str(kind)}.isdisjoint(_PASSING)
         raise ForeignReplyError(f"an error came with status 200: {said} (code {code})", retryable)
     return data
 

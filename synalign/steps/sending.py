@@ -76,6 +76,7 @@ def _send_now(
             settings=settings,
             answered=any(call["status"] == COMPLETE for call in known.values()),
             grant=spending.grant if spending is not None else None,
+            release=spending.release if spending is not None else lambda _: None,
             notice=context.notice,
         )
     except ModelRefusedError as error:

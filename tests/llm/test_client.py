@@ -335,6 +335,7 @@ ECHOED: dict[str, Answer] = {
     "not JSON": Answer(f"<html>{KEY}</html>".encode()),
     "not JSON, in pieces": Answer(f"<html>{'x' * 290} {KEY}</html>".encode(), 500),
     "no completion": Answer({KEY: KEY}),
+    "in the last letters of an excerpt": Answer({"x": "x" * 180 + KEY}),
     "status 200": Answer({"error": {"message": KEY, "code": 503}}),
     "filtered": chat(f"half {KEY}", "content_filter"),
     "refusal": chat(None, refusal=f"not with {KEY}"),
@@ -364,7 +365,7 @@ def test_a_key_that_is_sent_back_is_in_no_outcome_error_or_notice(
             said.append(str(cause))
             cause = cause.__cause__
     assert outcomes or kind == "key refused"
-    assert KEY not in repr(outcomes) + repr(said)
+    assert KEY[:12] not in repr(outcomes) + repr(said)
 
 
 @given(st.text(max_size=40) | st.floats().map(str) | st.integers().map(str))

@@ -701,7 +701,7 @@ def test_one_refusal_among_answers_does_not_hold_up_the_others(serve: Any) -> No
     assert len(kept.texts) == 60
     again = clock.times[-1] - clock.refused[0]
     assert again >= 0.99
-    assert sum(when - clock.refused[0] < 0.99 for when in clock.times) == 60
+    assert sum(0 < when - clock.refused[0] < 0.99 for when in clock.times) > 8  # more than were under way
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 529])
@@ -744,7 +744,7 @@ FAULTS: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_fault_has_its_reason(start: Any, quick: None, fault: str) -> None:
     """The endpoint always fails so. What may pass was tried three times and may have been billed; the rest once."""
-    endpoint = start(faults={fault: 1.0}, trickle=3.0)
+    endpoint = start(faults={fault: 1.0}, trickle=1.6)  # a piece comes before each 0.3 s are over
     kept = call(endpoint.url, many(2), concurrency=2, max_attempts=3, timeout=0.3)
     kind, says = FAULTS[fault]
     passing = kind == "ModelUnavailableError"
@@ -777,7 +777,6 @@ def test_an_error_with_status_200_is_an_error(serve: Any, quick: None) -> None:
     assert "an error came with status 200: upstream (code 400)" in failure.message
 
 
-@pytest.mark.xfail(reason="synalign/llm/wire.py takes codes in words for final: 'server_error' is refused for good")
 def test_an_error_with_status_200_may_have_its_code_in_words(start: Any, quick: None) -> None:
     endpoint = start(faults={"error200": 0.3}, seed=2)
     kept = call(endpoint.url, many(12), concurrency=4, max_attempts=20)
@@ -814,31 +813,28 @@ def test_requests_a_minute_are_not_exceeded(serve: Any) -> None:
 
 
 def test_an_outage_is_told_and_outlived(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tries in an outage do not count: all are answered in the end, although none may be tried more than twice."""
+    """Tries in an outage do not count: all are answered in the end, although none may be tried more than four times."""
     monkeypatch.setattr(engine, "_WAIT", 0.01)
+    monkeypatch.setattr(engine, "_LONGEST", 0.05)
     monkeypatch.setattr(limits, "_PAUSE", 0.02)
-    monkeypatch.setattr("synalign.llm.gate._TELL", 0.03)
-    back = threading.Event()
-    down: list[float] = []
+    monkeypatch.setattr(limits, "_LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr("synalign.llm.gate._TELL", 0.01)
+    down: list[int] = []
 
     def behave(body: dict[str, Any], number: int) -> Answer:
-        if number < 20 or back.is_set():
+        if number < 20 or len(down) >= 50:
             return chat("fine")
-        down.append(time.monotonic())
+        down.append(number)
         return error(503, "restarting", headers={})
 
     server: Server = serve(behave)
     told: list[str] = []
-    timer = threading.Timer(0.8, back.set)
-    timer.start()
-    # Requests given up before the outage is known to be one; there may be as many as it takes to know.
-    kept = call(server.url, many(80), concurrency=4, max_attempts=3, patience=60, notice=told.append)
-    assert len(kept.texts) >= 80 - limits.BREAK_AFTER // 3
-    assert len(kept.outcomes) == 80
+    kept = call(server.url, many(80), concurrency=4, max_attempts=4, patience=60, notice=told.append)
+    assert len(kept.texts) == len(kept.outcomes) == 80
+    assert max(outcome.attempts for outcome in kept.outcomes) > 4  # fifty failures of eight requests at most
     assert "failures in a row" in told[0]
     assert "restarting" in told[0]
     assert told[-1] == "The endpoint answers again."
-    assert len(down) < 30  # one at a time, and ever more seldom
 
 
 def test_an_outage_ends_the_run_when_patience_does(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,8 +92,8 @@ def test_attribute_marginals(filled: sa.Workspace, weighted: pl.DataFrame, train
 
 
 def test_annotations_count_more_than_what_a_record_was_written_from(measured: sa.Workspace):
-    """By hand from `rows`: real r00 (3 times) is calm by the later run, r02 warm; s01 was written from calm and annotated
-    as warm; the others are calm, or cool where recombined."""
+    """By hand from `rows`: real r00 (3 times) is calm by the later run, r02 warm; s01 is annotated as warm, whatever it
+    was written from; the others are calm, or cool where recombined."""
     wrote = {row["id"]: WRITTEN[number % 3].get("attributes_id") for number, row in enumerate(SYNTHETIC) if number % 2}
     expected: dict[str, dict[str, float]] = {"raw": defaultdict(float), "weighted": defaultdict(float)}
     counts = {row["id"]: row["multiplicity"] for row in SYNTHETIC}
