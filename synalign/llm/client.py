@@ -22,6 +22,7 @@ from synalign.config import Llm
 from synalign.errors import ConfigError, ModelAuthError, ModelError, ModelRefusedError, ModelUnavailableError
 from synalign.llm.chat import ChatReply, ChatRequest, attempted
 from synalign.llm.endpoints import VARIABLE, canonical_base_url
+from synalign.llm.lanes import Lanes
 from synalign.llm.wire import ForeignReplyError, read_completion, read_embeddings
 
 if TYPE_CHECKING:
@@ -88,11 +89,13 @@ class OpenAIChat:
         import openai
 
         self._endpoint = Endpoint(settings.base_url, settings.api_key_env, environ)
-        self._client = openai.AsyncOpenAI(
-            api_key=self._endpoint.key,
-            base_url=self._endpoint.base_url,
-            timeout=settings.timeout,
-            max_retries=0,
+        self._lanes = Lanes(
+            lambda: openai.AsyncOpenAI(
+                api_key=self._endpoint.key,
+                base_url=self._endpoint.base_url,
+                timeout=settings.timeout,
+                max_retries=0,
+            )
         )
         self._timeout = settings.timeout
         self._response = _response_type(openai.DefaultAsyncHttpxClient)
@@ -117,7 +120,7 @@ class OpenAIChat:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.close()
+        await self._lanes.close()
 
     async def _negotiate(
         self, request: ChatRequest, started: float, spent: int, refusal: _FormatRefusedError
@@ -141,11 +144,11 @@ class OpenAIChat:
         try:
             # The client's own limit is on silence: a reply that trickles would be waited for without end.
             async with asyncio.timeout(self._timeout):
-                # Not chat.completions.create: converting the body and the reply by their types takes that longer than
-                # all else that is done here, and the reply is validated anyway.
-                raw = await self._client.post(
-                    "/chat/completions", body=chat_body(request, MODES[mode], self._endpoint), cast_to=self._response
-                )
+                with self._lanes.client() as client:
+                    # Not chat.completions.create: converting the body and the reply by their types takes that longer
+                    # than all else that is done here, and the reply is validated anyway.
+                    body = chat_body(request, MODES[mode], self._endpoint)
+                    raw = await client.post("/chat/completions", body=body, cast_to=self._response)
         except TimeoutError as error:
             raise attempted(_late(where, self._timeout), attempts) from error
         except openai.OpenAIError as error:

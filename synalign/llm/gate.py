@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from synalign.config import Llm
 from synalign.errors import ModelUnavailableError
@@ -15,9 +16,19 @@ from synalign.llm.limits import AdaptiveLimit, Allowance, Breaker
 _TELL = 5.0
 # Seconds without an answer after which a refusal of too many requests counts as a failure.
 _QUIET = 1.0
+# Requests are spread over this part of a round trip, but are no more than so many seconds apart: in heaps all of them
+# wait for this processor, and more are refused. Timers are coarse, so what is so many seconds late is made up for.
+_SPREAD, _APART, _BUNCH = 0.9, 0.002, 0.003
+# How far one request moves the round trip.
+_SMOOTH = 1 / 16
 
-#: What `Gate.enter` gives and `Gate.answered` takes: a note of the tokens that were taken, where they are limited.
-Entry = list[float] | None
+
+@dataclass(frozen=True)
+class Entry:
+    """When a request was let in, and the note of the tokens that were taken for it."""
+
+    at: float
+    taken: list[float] | None
 
 
 class Gate:
@@ -34,6 +45,8 @@ class Gate:
         self._refusals: deque[float] = deque(maxlen=2)  # until when the last two asked to wait
         self._waiting: deque[tuple[float, asyncio.Future[Entry]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._round_trip = 0.0  # seconds of one request, smoothed
+        self._next = 0.0  # when the next may enter, where they are spread out
         self._told = False  # whether a pause was told of, after which nothing was answered
         self._silent_since = time.monotonic()
         self.under_way = 0
@@ -57,8 +70,9 @@ class Gate:
         """A request that was let in is done: the endpoint answered. `used`: its tokens, where they are known."""
         self._limit.answered(self.under_way)
         now = self._silent_since = time.monotonic()
-        if self._tokens is not None and entry is not None and used is not None:
-            self._tokens.settle(entry, used, now)
+        self._round_trip += _SMOOTH * (now - entry.at - self._round_trip)
+        if self._tokens is not None and entry.taken is not None and used is not None:
+            self._tokens.settle(entry.taken, used, now)
         self._breaker.answered()
         if self._told:
             self._told = False
@@ -117,18 +131,18 @@ class Gate:
     def _admit(self, tokens: float) -> Entry:
         now = time.monotonic()
         self.under_way += 1
+        apart = min(_APART, _SPREAD * self._round_trip / self._limit.value)
+        self._next = max(self._next, now - _BUNCH) + apart
         if self._requests is not None:
             self._requests.take(1, now)
-        return None if self._tokens is None else self._tokens.take(tokens, now)
+        return Entry(now, None if self._tokens is None else self._tokens.take(tokens, now))
 
     def _delay(self, tokens: float) -> float | None:
         """Return the seconds until a request may enter, or None until another one leaves."""
         if self.under_way >= (1 if self._breaker.is_open else self._limit.value):
             return None
-        if not (self._paused_until or self._requests or self._tokens):
-            return 0.0
         now = time.monotonic()
-        waits = [self._paused_until - now]
+        waits = [self._paused_until - now, self._next - now]
         if self._requests is not None:
             waits.append(self._requests.wait(1, now))
         if self._tokens is not None:
