@@ -16,16 +16,13 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from synalign.config import Llm
 from synalign.errors import BudgetError, ModelAuthError, ModelError, ModelRefusedError, ModelUnavailableError
 from synalign.llm.chat import CallFailure, ChatModel, ChatReply, ChatRequest, Outcome
 from synalign.llm.gate import Entry, Gate
 from synalign.llm.interrupt import held_interrupt
-
-if TYPE_CHECKING:
-    from tenacity import RetryCallState
 
 #: Requests that may be given up before the first is answered; then all is.
 GIVE_UP_AFTER = 3
@@ -279,50 +276,47 @@ class _Calls:
         self._count(outcome)
 
     async def _outcome(self, model: ChatModel, request: ChatRequest) -> Outcome:
-        from tenacity import AsyncRetrying, retry_if_exception_type
+        """Send a request until it is answered, refused or given up.
 
-        started, spent, uncertain, granted = time.perf_counter(), 0, False, False
+        The loop is our own, not a library's: what a failed try means for the next one hangs on the gate, the budget and
+        what became of all other requests.
+        """
+        started, spent, tries, uncertain, granted = time.perf_counter(), 0, 0, False, False
         tokens = request.most_prompt_tokens / _BYTES_A_TOKEN + (request.max_tokens or 0)
-        tries = AsyncRetrying(
-            stop=self._enough,
-            wait=_wait,
-            retry=retry_if_exception_type(ModelUnavailableError),
-            reraise=True,
-        )
-        try:
-            async for attempt in tries:
-                with attempt:
-                    if self._metered and (uncertain or not granted):
-                        await self._granted(request)
-                        granted = True
-                    uncertain = False
-                    # In an outage others try first: those that fail may be the reason of it.
-                    entry = await self._gate.enter(tokens, again=spent > 0 and not self._gate.outage)
-                    self.billed.add(request.call_id)
-                    try:
-                        reply = await self._send(model, request, entry)
-                    except ModelError as error:
-                        spent += vars(error).get("attempts", 1)
-                        uncertain = vars(error).get("uncertain", False)  # of a refusal too: it may be a reply
-                        if not uncertain:
-                            self.billed.discard(request.call_id)
-                        raise
-                    latency = time.perf_counter() - started
-                    return replace(reply, attempts=spent + reply.attempts, latency=latency)
-        except (ModelAuthError, BudgetError):
-            raise
-        except ModelError as error:
-            latency, name = time.perf_counter() - started, type(error).__name__
-            return CallFailure(request.call_id, name, str(error), error.retryable, spent, latency, uncertain)
-        raise AssertionError("a request ended without an outcome")
+        while True:
+            if self._metered and (uncertain or not granted):
+                await self._granted(request)
+                granted = True
+            # In an outage others try first: those that fail may be the reason of it.
+            entry = await self._gate.enter(tokens, again=tries > 0 and not self._gate.outage)
+            self.billed.add(request.call_id)
+            tries += 1
+            try:
+                reply = await self._send(model, request, entry)
+            except ModelError as error:
+                spent += vars(error).get("attempts", 1)
+                uncertain = vars(error).get("uncertain", False)  # of a refusal too: it may be a reply
+                if not uncertain:
+                    self.billed.discard(request.call_id)
+                if isinstance(error, ModelAuthError):
+                    raise
+                if not isinstance(error, ModelUnavailableError) or self._enough(tries, error):
+                    latency, name = time.perf_counter() - started, type(error).__name__
+                    retryable = error.retryable
+                    return CallFailure(request.call_id, name, str(error), retryable, spent, latency, uncertain)
+                wait = _backoff(tries, error)
+            else:
+                latency = time.perf_counter() - started
+                return replace(reply, attempts=spent + reply.attempts, latency=latency)
+            await asyncio.sleep(wait)
 
-    def _enough(self, state: RetryCallState) -> bool:
+    def _enough(self, tries: int, error: ModelUnavailableError) -> bool:
         """Return whether a request is given up that has just failed."""
-        if self._stopping or (_asked(state) or 0.0) > self._settings.patience:
+        if self._stopping or (error.retry_after or 0.0) > self._settings.patience:
             return True
         if self._answered and self._gate.outage:
             return self._gate.silence > self._settings.patience
-        return self._hopeless or state.attempt_number >= self._settings.max_attempts
+        return self._hopeless or tries >= self._settings.max_attempts
 
     @property
     def _hopeless(self) -> bool:
@@ -382,12 +376,7 @@ class _Calls:
             )
 
 
-def _asked(state: RetryCallState) -> float | None:
-    error = state.outcome.exception() if state.outcome is not None else None
-    return error.retry_after if isinstance(error, ModelUnavailableError) else None
-
-
-def _wait(state: RetryCallState) -> float:
+def _backoff(tries: int, error: ModelUnavailableError) -> float:
     """Return the seconds before the next try: longer each time, with jitter, and never less than was asked for."""
-    backoff = min(_LONGEST, _WAIT * _FACTOR ** (state.attempt_number - 1)) + random.uniform(0, _WAIT)
-    return max(backoff, _asked(state) or 0.0)
+    backoff = min(_LONGEST, _WAIT * _FACTOR ** (tries - 1)) + random.uniform(0, _WAIT)
+    return max(backoff, error.retry_after or 0.0)

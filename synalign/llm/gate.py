@@ -14,7 +14,7 @@ from synalign.llm.limits import AdaptiveLimit, Allowance, Breaker
 
 # A pause that an endpoint asks for is told to the user from this many seconds on.
 _TELL = 5.0
-# Seconds without an answer after which a refusal of too many requests counts as a failure.
+# Seconds without an answer after which refusals of too many requests may open the breaker.
 _QUIET = 1.0
 # Requests are spread over this part of a round trip, but are no more than so many seconds apart: in heaps all of them
 # wait for this processor, and more are refused. Timers are coarse, so what is so many seconds late is made up for.
@@ -92,7 +92,7 @@ class Gate:
                 self._pause(until, f"it asks for a pause ({error})")
             self._refusals.append(until)
         # That it is too busy, said a moment after an answer, is for the limit to deal with: it is no outage.
-        if (not error.overloaded or self.silence >= _QUIET) and self._breaker.failed(now):
+        if self._breaker.failed(now, silent=not error.overloaded or self.silence >= _QUIET):
             self._pause(self._breaker.paused_until, f"{self._breaker.failures} failures in a row, the last: {error}")
         self._leave()
 
@@ -114,7 +114,7 @@ class Gate:
     @property
     def outage(self) -> float:
         """Seconds since so many requests failed in a row that only one at a time tries; 0 while that is not so."""
-        return time.monotonic() - self._breaker.opened_at if self._breaker.is_open else 0.0
+        return max(1e-9, time.monotonic() - self._breaker.opened_at) if self._breaker.is_open else 0.0
 
     def _pause(self, until: float, why: str) -> None:
         now = time.monotonic()

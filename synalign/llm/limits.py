@@ -30,9 +30,9 @@ _PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 class AdaptiveLimit:
     """How many requests may be under way.
 
-    It grows by a quarter with each round trip until the endpoint first says that it is too busy. Each such refusal that follows
-    another takes one request away and is remembered as a ceiling; below it the limit recovers by an eighth with each
-    round trip, and the ceiling itself rises the faster the longer nothing is refused.
+    It grows by a quarter with each round trip until the endpoint first says that it is too busy. Each such refusal that
+    follows another takes one request away and is remembered as a ceiling; below it the limit recovers by an eighth with
+    each round trip, and the ceiling itself rises the faster the longer nothing is refused.
     """
 
     def __init__(self, most: int) -> None:
@@ -125,17 +125,13 @@ class Breaker:
         self.opened_at = -math.inf
         self.paused_until = -math.inf
         self.pause = 0.0
+        self.is_open = False  # whether only one request at a time may try
 
-    @property
-    def is_open(self) -> bool:
-        """Whether only one request at a time may try."""
-        return self.failures >= BREAK_AFTER
-
-    def failed(self, now: float) -> bool:
-        """Note a failure; return whether it begins a pause."""
+    def failed(self, now: float, *, silent: bool = True) -> bool:
+        """Note a failure; return whether it begins a pause. `silent`: it may open the breaker."""
         self.failures += 1
-        if self.failures == BREAK_AFTER:
-            self.opened_at = now
+        if self.failures >= BREAK_AFTER and silent and not self.is_open:
+            self.is_open, self.opened_at = True, now
         if not self.is_open or now < self.paused_until:
             return False
         self.pause = min(_LONGEST_PAUSE, 2 * self.pause or _PAUSE)
@@ -144,6 +140,6 @@ class Breaker:
 
     def answered(self) -> bool:
         """Note an answer; return whether it ends an outage."""
-        was_open = self.is_open
+        was_open, self.is_open = self.is_open, False
         self.failures, self.pause, self.paused_until = 0, 0.0, -math.inf
         return was_open

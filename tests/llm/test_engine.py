@@ -819,6 +819,7 @@ def test_an_outage_is_told_and_outlived(serve: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(limits, "_PAUSE", 0.02)
     monkeypatch.setattr(limits, "_LONGEST_PAUSE", 0.02)
     monkeypatch.setattr("synalign.llm.gate._TELL", 0.01)
+    monkeypatch.setattr("synalign.llm.gate._QUIET", 0.01)
     down: list[int] = []
 
     def behave(body: dict[str, Any], number: int) -> Answer:
@@ -841,6 +842,7 @@ def test_an_outage_ends_the_run_when_patience_does(serve: Any, monkeypatch: pyte
     monkeypatch.setattr(engine, "_WAIT", 0.01)
     monkeypatch.setattr(limits, "_PAUSE", 0.02)
     monkeypatch.setattr(limits, "_LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr("synalign.llm.gate._QUIET", 0.01)
     server: Server = serve(lambda body, n: chat("fine") if n < 10 else error(503, "gone", headers={}))
     kept = Kept()
     with pytest.raises(ModelUnavailableError, match=r"Nothing was answered for \d+ s \(llm.patience is 0.5\).*gone"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from synalign.config import Llm
 from synalign.errors import ModelUnavailableError
 from synalign.llm import limits
-from synalign.llm.gate import Gate
+from synalign.llm.gate import Entry, Gate
 from synalign.llm.limits import BREAK_AFTER
 
 
@@ -49,7 +50,7 @@ def test_no_more_are_let_in_than_the_concurrency() -> None:
         third = asyncio.create_task(door.enter(1))
         await settle()
         assert (door.under_way, third.done()) == (2, False)
-        door.answered(None, None)
+        door.answered(Entry(time.monotonic(), None), None)
         await settle()
         assert (door.under_way, third.done()) == (2, True)
 
@@ -64,13 +65,13 @@ def test_those_that_wait_enter_in_order_and_those_tried_again_first() -> None:
         async def pass_through(name: str, again: bool) -> None:
             await door.enter(1, again=again)
             order.append(name)
-            door.answered(None, None)
+            door.answered(Entry(time.monotonic(), None), None)
 
         tasks = []
         for name, again in (("a", False), ("b", False), ("c", True)):
             tasks.append(asyncio.create_task(pass_through(name, again)))
             await settle()
-        door.answered(None, None)
+        door.answered(Entry(time.monotonic(), None), None)
         await asyncio.gather(*tasks)
         assert order == ["c", "a", "b"]
 
@@ -100,7 +101,7 @@ def test_no_place_is_lost_however_requests_end(concurrency: int, ends: list[tupl
                 door.leave()
                 raise
             if ending == "answered":
-                door.answered(None, None)
+                door.answered(Entry(time.monotonic(), None), None)
             elif ending == "failed" and entered % 3:
                 door.failed(busy())
             elif ending == "refused":
@@ -189,7 +190,7 @@ def test_in_an_outage_one_request_at_a_time_tries() -> None:
             door.failed(ModelUnavailableError("broken"))
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         assert (door.under_way, door.outage > 0) == (1, True)
-        door.answered(None, None)
+        door.answered(Entry(time.monotonic(), None), None)
         await asyncio.gather(*tasks)
         assert (door.under_way, door.outage) == (1, 0.0)
         return told
