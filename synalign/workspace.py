@@ -320,6 +320,8 @@ class Workspace(Verbs):
                 try:
                     yield
                 except SynAlignError as failure:
+                    if not self._locks.held:  # another process writes, and publishes
+                        raise
                     # What was done before a step failed is there to be queried; that is not to hide why it failed.
                     try:
                         publish_if_stale(self._context(), self.path / CATALOG_NAME)

@@ -90,6 +90,7 @@ class Acceptance:
         prompt: Sequence[str] = (),
         label: str | None = None,
         limit: int,
+        own: Collection[str] = (),
     ) -> list[Verdict]:
         """Return a verdict on each record of one reply, in order. Nothing is remembered: see `keep`.
 
@@ -99,8 +100,9 @@ class Acceptance:
             prompt: the prompt's own words, without the data that it shows.
             label: the label that was asked for, as the keys of `real` and the meanings of `labels` have it.
             limit: how many records were asked for; those that pass after so many are surplus.
+            own: texts that are known because this very reply was judged before: they repeat nothing but themselves.
         """
-        reply = _Reply(self, demonstrations, prompt, label)
+        reply = _Reply(self, demonstrations, prompt, label, own)
         return limited([reply.verdict(draft) for draft in drafts], limit)
 
     @cached_property
@@ -120,11 +122,17 @@ class _Reply:
     """The rules for the records of one reply."""
 
     def __init__(
-        self, rules: Acceptance, demonstrations: Sequence[str], prompt: Sequence[str], label: str | None
+        self,
+        rules: Acceptance,
+        demonstrations: Sequence[str],
+        prompt: Sequence[str],
+        label: str | None,
+        own: Collection[str],
     ) -> None:
         self._all, self._rules = rules, rules.rules
         self._shown = demonstrations
         self._label = label
+        self._own = frozenset(map(normalise, own))
         self._prompt = SharedRuns(prompt)
         self._demonstrations = Sources(demonstrations)
         unknown = [text for text in demonstrations if normalise(text) not in rules._source_keys]
@@ -223,14 +231,15 @@ class _Reply:
     def _duplicate(self, key: str) -> str:
         if key in self._keys:
             return "the same text stands earlier in this reply"
-        if key in self._all._keys:
+        if key in self._all._keys and key not in self._own:
             return "the same text is in the workspace already"
         # With the rule `copied`, a real text is a copy; without it, it must not come back as a new one all the same.
         real = not self._rules.copied and key in self._all._source_keys
         return "the same text is a real record" if real else ""
 
     def _nearest(self, text: str) -> tuple[float | None, str]:
-        found = [near.nearest(text) for near in (self._all._near, self._near) if near is not None]
+        there = [self._near] if normalise(text) in self._own else [self._all._near, self._near]
+        found = [near.nearest(text) for near in there if near is not None]
         best = max((pair for pair in found if pair is not None), key=lambda pair: pair[0], default=None)
         if best is None:
             return None, ""

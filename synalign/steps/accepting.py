@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -55,7 +56,11 @@ class Checker:
         task, self.rules = context.config.task, context.config.accept
         real = records(context, REAL)
         train = real.filter(pl.col("split") == "train")
-        synthetic = records(context, SYNTHETIC, with_excluded=True)
+        synthetic = records(context, SYNTHETIC, with_excluded=True, columns=("call_id",))
+        # Under other rules the same replies are judged again: what they gave before is no repetition.
+        self._own: defaultdict[str, set[str]] = defaultdict(set)
+        for text, call_id in synthetic.select("text", "call_id").iter_rows():
+            self._own[call_id].add(text)
         by_label: dict[str | None, list[str]] = {}
         for text, label in train.select("text", "label").iter_rows():
             by_label.setdefault(None if label is None else task.meaning(label), []).append(text)
@@ -82,6 +87,7 @@ class Checker:
                 prompt=self._prompt,
                 label=None if brief.label is None else task.meaning(brief.label),
                 limit=limit,
+                own=self._own[call_id],
             )
             for verdict in verdicts:
                 if verdict.accepted:
@@ -89,7 +95,7 @@ class Checker:
             replies.append(Reply(brief, call_id, verdicts))
         limits = [limit for *_, limit in answered]
         if self._vectors is not None:
-            replies = self._vectors.judged(replies)
+            replies = self._vectors.judged(replies, self._own)
         if self._judge is not None:
             replies = self._judged(self._judge, replies, wave)
         replies = self._limited(replies, limits)
@@ -201,7 +207,7 @@ class _Vectors:
         self._known = self._real[:0] if there is None else unit_rows(there)
         self._made: dict[str, np.ndarray] = {}
 
-    def judged(self, replies: list[Reply]) -> list[Reply]:
+    def judged(self, replies: list[Reply], own: Mapping[str, set[str]]) -> list[Reply]:
         """Return the verdicts with the results of both rules, for the records that passed so far."""
         open_ = [verdict.text for reply in replies for verdict in reply.verdicts if verdict.passed]
         if not open_:
@@ -216,7 +222,8 @@ class _Vectors:
             verdicts = []
             for verdict in reply.verdicts:
                 if verdict.passed:
-                    verdict = self._result(verdict, float(to_known[row]), float(to_real[row]), bool(distinct[row]))
+                    known = -1.0 if verdict.text in own[reply.call_id] else float(to_known[row])
+                    verdict = self._result(verdict, known, float(to_real[row]), bool(distinct[row]))
                     row += 1
                 verdicts.append(verdict)
             found.append(Reply(reply.brief, reply.call_id, verdicts))

@@ -31,6 +31,11 @@ class Locks:
         self._writer: int | None = None  # the thread that holds the lock
         self._lock: BaseFileLock | None = None
 
+    @property
+    def held(self) -> bool:
+        """Whether this thread holds the writer's lock."""
+        return self._writer == threading.get_ident()
+
     @contextmanager
     def writing(self) -> Iterator[bool]:
         """Hold the writer's lock; yield whether this is the outermost use of this thread.
@@ -39,7 +44,7 @@ class Locks:
             WorkspaceBusyError: if another process or thread holds it.
             StoreError: if the folder cannot be written.
         """
-        if self._writer == threading.get_ident():
+        if self.held:
             yield False
             return
         from filelock import FileLock, Timeout

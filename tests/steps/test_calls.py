@@ -311,7 +311,6 @@ def test_no_step_leaves_the_key_anywhere(blank: Path, tmp_path: Path, monkeypatc
         found = everything(blank) | {f"said {number}": text for number, text in enumerate(said)}
         found["recording"] = (tmp_path / "recording.jsonl").read_text(encoding="utf-8")
     assert one(workspace, "select count(*) from calls where reply like '%[key]%'") > SELECTIONS
-    assert one(workspace, "select count(*) from synthetic where text like '%[key]%'")
     assert {"calls.lance 1", "ledger calls", "catalog calls", "catalog synthetic_weighted"} <= set(found)
     assert [name for name, text in found.items() if KEY in text] == []
 

@@ -334,6 +334,22 @@ def test_rules_that_are_off_leave_their_columns_empty_and_refuse_nothing(serve: 
     assert one(workspace, "select count(distinct id) from checks where accepted") == number - 1
 
 
+def test_other_rules_judge_the_same_replies_again_and_ask_for_none(serve: Serve, selected: Selected) -> None:
+    """What a reply gave under the rules before is no repetition under those that came after."""
+    server = serve(good)
+    workspace = selected(server, {"accept": {"length": False, "language": False}}, concurrency=1)
+    workspace.reason()
+    first = workspace.generate()
+    asked, before = len(server.bodies), kept(workspace)
+    assert first.counts["rejections"] == 0
+    workspace.configure(
+        workspace.config.model_copy(update={"accept": sa.Config().accept.model_copy(update={"length": False})})
+    )
+    second = workspace.generate()
+    assert (second.reused, second.counts["records"]) == (False, first.counts["records"])
+    assert (len(server.bodies), kept(workspace)) == (asked, before)
+
+
 def test_rules_and_reasons_are_the_same_lists_in_both_rooms() -> None:
     assert schemas.RULES == verdicts.RULES
     assert set(schemas.RULES) < set(verdicts.REASONS)

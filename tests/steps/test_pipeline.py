@@ -209,7 +209,7 @@ def test_every_verb_works_inside_a_running_event_loop(
     blank: Path, serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a notebook: the loop is the caller's, and the calls of the language model go out from another."""
-    from tests.steps.test_calls import good
+    from tests.steps.answers import good
 
     server = serve(good)
     monkeypatch.setenv("OPENAI_API_KEY", "none")
@@ -223,8 +223,8 @@ def test_every_verb_works_inside_a_running_event_loop(
         return workspace
 
     workspace = asyncio.run(notebook())
-    assert len(server.bodies) == 12
-    assert count(workspace, "synthetic where text like 'Parcel %'") == 12
+    assert count(workspace, "calls where model = 'm1'") == len(server.bodies) == 12
+    assert count(workspace, "lineage where model = 'm1'") > 0
     assert workspace.sql("select sum(weight) from synthetic_weighted").fetchall()[0][0] == pytest.approx(1)
 
 

@@ -14,8 +14,8 @@ from tests.steps.workspaces import corpus, one, rows
 
 BEFORE, ROUND = ["ingest", "embed", "cluster"], ["select", "reason", "generate", "align", "round"]
 
-#: With this seed the embedded model's third round does not improve by more than its error.
-LAST = 3
+#: With this seed the embedded model's fourth round does not improve by more than its error.
+LAST = 4
 
 
 class Killed(BaseException):
@@ -213,14 +213,14 @@ def test_a_run_that_is_stopped_after_any_step_ends_as_one_that_was_not(
             done.append(outcome.step)
             raise Killed
 
-    while len(done) < 20:
+    while len(done) < 30:
         try:
             sa.run(file, report=stop)
             break
         except Killed:
             continue
     # New text is embedded and put into clusters by steps of their own, before those that go on.
-    assert [step for step in done if step not in BEFORE] == ROUND
+    assert [step for step in done if step not in BEFORE] == ROUND * (LAST - 2)
     for step in ("cluster", *ROUND):
         assert runs(file.parent, step) == runs(stopped[0], step), step
 
