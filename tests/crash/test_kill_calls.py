@@ -90,6 +90,7 @@ def wait_until(holds: Any, seconds: float = 60) -> None:
         threading.Event().wait(0.02)
 
 
+@pytest.mark.long
 def test_a_reply_that_is_durable_is_never_asked_for_again(gate: Gate, server: Server, tmp_path: Path) -> None:
     config = prepare(tmp_path / "run", synthetic=False)
     workspace = config.parent / "ws"

@@ -29,6 +29,7 @@ def variables(texts: list[str], **changes: Any) -> dict[str, Any]:
         "labels": [{"name": "0", "meaning": "negative"}, {"name": "1", "meaning": "positive"}],
         "ask_label": False,
         "written": [],
+        "redacted": False,
         "count": 7,
     } | changes
 
