@@ -146,6 +146,7 @@ def test_earlier_parameters_bring_the_earlier_run_back_as_the_current_one(worksp
     assert count(workspace, "clusters") == 6
 
 
+@pytest.mark.long
 def test_another_seed_names_every_run_otherwise(tmp_path: Path) -> None:
     one, two, same = (sa.open(tmp_path / name) for name in ("one", "two", "same"))
     for workspace, seed in ((one, 1), (two, 2), (same, 1)):

@@ -202,6 +202,7 @@ def test_rounds_end_where_nothing_is_left_to_select(tmp_path: Path) -> None:
     assert [workspace._lake.read(name).num_rows for name in ("runs", "activations")] == before
 
 
+@pytest.mark.long
 def test_a_run_that_is_stopped_after_any_step_ends_as_one_that_was_not(
     two: tuple[Path, list[Outcome]], stopped: tuple[Path, list[Outcome]], tmp_path: Path
 ) -> None:
