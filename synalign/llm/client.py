@@ -89,16 +89,19 @@ class OpenAIChat:
         import openai
 
         self._endpoint = Endpoint(settings.base_url, settings.api_key_env, environ)
+        library = _http_library(openai.DefaultAsyncHttpxClient)
+        certificates = library.create_ssl_context()  # read once: it takes longer than all else of a client
         self._lanes = Lanes(
             lambda: openai.AsyncOpenAI(
                 api_key=self._endpoint.key,
                 base_url=self._endpoint.base_url,
                 timeout=settings.timeout,
                 max_retries=0,
+                http_client=openai.DefaultAsyncHttpxClient(verify=certificates),
             )
         )
         self._timeout = settings.timeout
-        self._response = _response_type(openai.DefaultAsyncHttpxClient)
+        self._response = library.Response
         # The mode that the server takes, as far as is known. The first request that is refused negotiates, under the
         # lock; others that are refused meanwhile wait for what comes of it.
         self._mode = MODES.index(mode) if mode in MODES else 0
@@ -344,10 +347,9 @@ def openai_embed(
     return np.concatenate(blocks) if blocks else np.empty((0, dimensions or 0), dtype=np.float32)
 
 
-def _response_type(client: type) -> Any:
-    """Return the raw response of the HTTP library below the openai client: which one it is differs by version."""
-    library = client.__bases__[0].__module__.partition(".")[0]
-    return importlib.import_module(library).Response
+def _http_library(client: type) -> Any:
+    """Return the HTTP library below the openai client: which one it is differs by version."""
+    return importlib.import_module(client.__bases__[0].__module__.partition(".")[0])
 
 
 def _late(where: str, timeout: float, sent: bool = True) -> ModelUnavailableError:

@@ -33,7 +33,7 @@ REFUSED_FACTOR = 3
 # Seconds between looks for Ctrl-C, which cannot end a wait everywhere, and seconds that cancelled requests get to end.
 _POLL, _GRACE = 0.1, 5.0
 # Seconds in which outcomes gather that are made durable together: one by one they would cost as much as the requests.
-_GATHER = 0.01
+_GATHER = 0.002
 # Seconds before the second try of a request, its factor for each further try, and the longest.
 _WAIT, _FACTOR, _LONGEST = 0.1, 4.0, 30.0
 # Seconds of an outage after which an endpoint is given up that never answered anything.
