@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -179,7 +179,7 @@ class Asker(Generic[M]):
         said = rendered(self.context, _REPAIR, {"error": failure.detail, "fields": fields}, ("user",))
         turns = (*job.request.turns, ("assistant", failure.raw[:_SHOWN]), ("user", said.user))
         subject = ids.digest(["repair/1", job.request.subject, len(turns)])
-        request = ChatRequest(**{**vars_of(job.request), "turns": turns, "subject": subject})
+        request = replace(job.request, turns=turns, subject=subject)
         return Job(request, job.selection_id, job.template_hash, job.request.call_id)
 
     def _read(self, call: Mapping[str, Any]) -> tuple[M | ParseFailure | None, list[dict[str, Any]]]:
@@ -211,11 +211,6 @@ class Answers(Generic[M]):
     answered: list[tuple[Job, Answer[M]]]
     refused: list[dict[str, Any]]
     calls: dict[str, dict[str, Any]]
-
-
-def vars_of(request: ChatRequest) -> dict[str, Any]:
-    """Return the fields of a request."""
-    return {name: getattr(request, name) for name in request.__dataclass_fields__}
 
 
 def request_parameters(context: Context, settings: Llm, *templates: str) -> dict[str, Any]:

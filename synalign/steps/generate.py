@@ -193,7 +193,8 @@ def generate(
     notes = [NGRAM_NOTE] if settings.model == "builtin/ngram" else []
     wanted = sum(brief.count for brief in asked)
     if refused:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(_reasons(refused)).most_common(4))
+        common = Counter(row["reason"] for row in refused).most_common(4)
+        reasons = ", ".join(f"{count} {reason}" for reason, count in common)
         notes.append(
             f"{wanted} records were asked for, {len(kept)} kept; refused: {reasons}; see the relation rejections"
         )
@@ -290,10 +291,6 @@ def _rows(
                 },
             )
     return list(kept.values()), checks, refused
-
-
-def _reasons(refused: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [str(row["reason"]) for row in refused]
 
 
 def _attributes(context: Context, run: Run) -> dict[str, dict[str, Any]]:
