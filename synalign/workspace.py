@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synalign import config as configuration
 from synalign.config import CONFIG_NAME, Config, RunConfig
 from synalign.errors import SynAlignError, UsageError, WorkspaceNotFoundError
+from synalign.reader import Reader, Snapshot
 from synalign.verbs import Verbs
 
 if TYPE_CHECKING:
     import polars as pl
-    from duckdb import DuckDBPyConnection, DuckDBPyRelation
+    from duckdb import DuckDBPyConnection
 
     from synalign.steps.context import Context, Outcome, Progress
     from synalign.steps.training import TrainingData
+    from synalign.store.journal import Moment
 
 CATALOG_NAME = "catalog.duckdb"
 
@@ -80,7 +83,7 @@ def run(
     return workspace.run(plan, base=file.parent, report=report, budget=budget)
 
 
-class Workspace(Verbs):
+class Workspace(Verbs, Reader):
     """One workspace. Steps return an `Outcome`; each does nothing, and says so, when its run exists already.
 
     A value given to a step overrides the configuration for that call. Writing takes the workspace's lock: a second
@@ -173,68 +176,26 @@ class Workspace(Verbs):
 
     # Questions
 
-    def sql(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> DuckDBPyRelation:
-        """Run SQL over the newest state of all tables and views, and return a DuckDB relation (`.pl()`, `.df()`,
-        `.arrow()`, `.fetchall()`).
-
-        Raises:
-            SqlError: with DuckDB's message and the relations there are.
-        """
-        from synalign.store import query as surface
-
-        return surface.run(self.connect(), query, parameters)
-
-    def fetch(self, relation: DuckDBPyRelation) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Return the columns and rows of a relation that `sql` gave.
-
-        Raises:
-            SqlError: if the query fails only now, when it runs.
-        """
-        from synalign.store import query as surface
-
-        return surface.fetch(relation)
-
     def connect(self) -> DuckDBPyConnection:
         """Return a DuckDB connection of your own with all relations in it: attach files, make tables, join."""
-        from synalign.store import query as surface
+        return self._connect(None)
 
-        return surface.connect(self._lake, self._ledger, self.config.task.labels)
+    def at(self, reference: str | datetime) -> Snapshot:
+        """Return the workspace as it was after a run, at a time (UTC where it has no zone), or at a tag. Records that
+        were forgotten since are not in it.
+
+        Raises:
+            UsageError: if nothing is called so, or there was nothing then.
+        """
+        from synalign.steps.history import moment
+
+        return Snapshot(self, moment(self._context(), reference))
 
     def status(self) -> dict[str, Any]:
         """Return what is in the workspace: records of each side, and for each step its current run."""
         from synalign.steps.status import status
 
         return status(self._context())
-
-    def sample(self, n: int, *, seed: int = 0, distinct: bool = False) -> pl.DataFrame:
-        """Draw n synthetic records by weight, each as often as its column `copies` says.
-
-        The same seed gives the same sample. `distinct` refuses an n for which a record could be drawn twice.
-
-        Raises:
-            UsageError: if n is below 1, or too large for distinct records.
-            NotReadyError: if there are no weights.
-        """
-        from synalign.steps.sample import sample
-
-        return sample(self.connect(), n, seed, distinct)
-
-    def export(self, path: str | os.PathLike[str], *, n: int | None = None, seed: int = 0) -> Path:
-        """Write synthetic records to a .parquet, .csv or .jsonl file, and a dataset card beside it.
-
-        Without n: all records with their weights. With n: n draws by weight, one row for each.
-
-        Raises:
-            UsageError: for an ending that is not known.
-            NotReadyError: if there are no weights.
-        """
-        from synalign.steps.export import write
-        from synalign.steps.sample import facts, repeat, weighted
-
-        with closing(self.connect()) as connection:
-            frame = weighted(connection) if n is None else repeat(self.sample(n, seed=seed))
-            known = facts(connection) | ({} if n is None else {"drawn": n, "seed": seed})
-        return write(frame, Path(path), known)[0]
 
     def search(
         self,
@@ -280,6 +241,11 @@ class Workspace(Verbs):
                 found = matching(connection, where, excluded=not excluded)
             outcome = exclude(self._context(), found, reason or where, excluded=excluded)
         return outcome if excluded else replace(outcome, step="include")
+
+    def _connect(self, moment: Moment | None) -> DuckDBPyConnection:
+        from synalign.store import query as surface
+
+        return surface.connect(self._lake, self._ledger, self.config.task.labels, moment)
 
     def _context(self) -> Context:
         from synalign.steps.context import Context, logged, quiet

@@ -23,7 +23,8 @@ ALLOWED = {
     "steps": {"errors", "ids", "config", "resources", "steps", "version", *ROOMS},
     "pipeline": {"errors", "config", "steps"},
     "verbs": {"steps", "store"},
-    "workspace": {"errors", "config", "pipeline", "steps", "store", "verbs"},
+    "reader": {"errors", "steps", "store"},
+    "workspace": {"errors", "config", "pipeline", "reader", "steps", "store", "verbs"},
     "terminal": {"errors", "steps"},
     "cli": {"errors", "cli", "config", "terminal", "workspace", "steps", "version"},
     "synalign": {"config", "errors", "numerics", "steps", "version", "workspace"},
@@ -33,7 +34,7 @@ ALLOWED = {
 OWNERS = {
     "lancedb": {"store/lake.py"},
     "lance": {"store/lake.py"},
-    "duckdb": {"store/query.py"},
+    "duckdb": {"store/catalog.py", "store/query.py"},
     "openai": {"llm/client.py"},
     "jinja2": {"llm/prompts.py"},
     "typer": {"cli/app.py", "cli/corpus.py", "cli/model.py", "cli/query.py", "cli/weights.py"},

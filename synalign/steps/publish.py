@@ -6,7 +6,7 @@ from pathlib import Path
 
 from synalign import ids
 from synalign.steps.context import Context
-from synalign.store import query
+from synalign.store import catalog
 from synalign.version import __version__
 
 
@@ -17,9 +17,9 @@ def publish_if_stale(context: Context, path: Path) -> bool:
     activations = context.lake.read("activations", ["sequence"]).num_rows
     labels = context.config.task.labels
     state = ids.digest(["catalog/1", __version__, len(done), activations, ledger, labels])
-    if query.published_state(path) == state:
+    if catalog.published_state(path) == state:
         return False
     context.progress("publishing the catalog", 0, 1)
-    query.publish(context.lake, context.ledger, labels, path, state)
+    catalog.publish(context.lake, context.ledger, labels, path, state)
     context.progress("publishing the catalog", 1, 1)
     return True

@@ -53,6 +53,14 @@ class Run:
     counts: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Moment:
+    """A state of a workspace: after the run or activation of that number, and what was called until then (UTC)."""
+
+    sequence: int
+    at: datetime
+
+
 @dataclass
 class Clock:
     """When a run began; given back to `Journal.finish`."""
@@ -64,6 +72,11 @@ class Clock:
     def seconds(self) -> float:
         """Seconds since the start."""
         return perf_counter() - self._start
+
+
+def now() -> datetime:
+    """Return the time in UTC, without a zone, as the tables hold it."""
+    return datetime.now(UTC).replace(tzinfo=None)
 
 
 class Journal:

@@ -1,15 +1,12 @@
-"""SQL over a workspace: live over the Lance tables, or as the published `catalog.duckdb`. The only importer of duckdb.
-
-Both surfaces have the same relations. Live, each is a view over an Arrow scan of Lance, which pushes filters and
-projections down. Published, base relations and what is queried most are plain tables, since a view that joins took 27
-times a table's time.
+"""SQL over a workspace, live: each relation is a view over an Arrow scan of Lance, which pushes filters and projections
+down. `catalog` publishes the same relations as a file, `attachments` puts a user's own tables beside them.
 """
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +15,7 @@ import pyarrow as pa
 
 from synalign.errors import InputError, SqlError, StoreError
 from synalign.store import statements
+from synalign.store.journal import Moment
 from synalign.store.lake import Lake, reason
 from synalign.store.ledger import Ledger
 from synalign.store.schemas import HIDDEN, TABLES, empty
@@ -25,26 +23,28 @@ from synalign.store.schemas import HIDDEN, TABLES, empty
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
-#: Views that are stored as tables when the catalog is published.
-MATERIALISED = ("synthetic_weighted", "training_mix")
-
-_SETTINGS = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+SETTINGS = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
 _ZONED = ("TIMESTAMP WITH TIME ZONE", "TIME WITH TIME ZONE")
-_TEMPORARY_SUFFIX = ".publishing"
+#: Kinds of statements that change no table and no file, by DuckDB's names. MULTI is a pivot.
+_READING = ("SELECT", "EXPLAIN", "MULTI", "PRAGMA", "CALL", "SET", "VARIABLE_SET")
+_EXPLAIN = re.compile(r"^\s*explain\s+(analyze\s+|\([^)]*\)\s*)?", re.IGNORECASE)
 #: What a run that finishes meanwhile writes last is opened first: a run that is seen has all its rows.
 _OPENED_FIRST = ("runs", "activations")
 
 
-def connect(lake: Lake, ledger: Ledger, labels: Mapping[str, str]) -> DuckDBPyConnection:
-    """Return an in-memory DuckDB connection with all relations over the newest state of the tables."""
-    connection = duckdb.connect(config=_SETTINGS)
+def connect(lake: Lake, ledger: Ledger, labels: Mapping[str, str], moment: Moment | None = None) -> DuckDBPyConnection:
+    """Return an in-memory DuckDB connection with all relations over the newest state of the tables, or as they were at
+    a moment: runs that finished later, what they wrote, and later calls are not seen."""
+    connection = duckdb.connect(config=SETTINGS)
     for name in _OPENED_FIRST:
-        _register(connection, lake, name)
+        _register(connection, lake, name, None if moment is None else f"sequence <= {moment.sequence}")
     # The ledger is read before `calls` is opened: what gc moves there meanwhile is in one of the two, or in both.
-    connection.register("raw_ledger", ledger.rows_but(lake.read("calls", ["call_id"])["call_id"].to_pylist()))
+    connection.register("raw_all_ledger", ledger.rows_but(lake.read("calls", ["call_id"])["call_id"].to_pylist()))
+    by_then = "true" if moment is None else f"finished_at <= timestamp {literal(moment.at.isoformat(sep=' '))}"
+    connection.execute(f"create view raw_ledger as from raw_all_ledger where {by_then}")
     for name in TABLES:
         if name not in (*_OPENED_FIRST, *HIDDEN):
-            _register(connection, lake, name)
+            _register(connection, lake, name, None if moment is None or name != "calls" else by_then)
     meanings = pa.table(
         {"label": pa.array(labels.keys(), pa.string()), "label_name": pa.array(labels.values(), pa.string())}
     )
@@ -63,10 +63,12 @@ def run(
     """Return the result of a user's SQL as a relation (`.pl()`, `.df()`, `.arrow()`, `.fetchall()`).
 
     Raises:
-        SqlError: with DuckDB's message, and the relations there are if it names one that is not there.
+        SqlError: with DuckDB's message, and the relations there are if it names one that is not there; or if the SQL
+            would change something. Nothing is done then.
     """
     try:
-        with _interruptible():
+        with interruptible():
+            _require_reading(connection, sql)
             relation = connection.sql(sql, params=parameters)
     except duckdb.Error as error:
         known = f"\n\nRelations of a workspace: {', '.join(relation_names())}."
@@ -91,7 +93,7 @@ def fetch(relation: DuckDBPyRelation) -> tuple[list[str], list[tuple[Any, ...]]]
                 for place, kind in enumerate(relation.types, start=1)
             ]
             relation = relation.project(", ".join(shown))
-        with _interruptible():
+        with interruptible():
             return columns, relation.fetchall()
     except duckdb.Error as error:
         raise SqlError(reason(error)) from error
@@ -109,7 +111,7 @@ def named(connection: DuckDBPyConnection, name: str, parameters: Mapping[str, An
         StoreError: if a table is damaged.
     """
     try:
-        with _interruptible():
+        with interruptible():
             return connection.sql(statements.read("queries", name).sql, params=parameters).to_arrow_table()
     except duckdb.Error as error:
         raise StoreError(f"The tables of the workspace cannot be read ({name}): {reason(error)}") from error
@@ -123,7 +125,7 @@ def matching(connection: DuckDBPyConnection, condition: str, excluded: bool) -> 
     """
     choice = statements.read("queries", "synthetic_ids").sql
     try:
-        with _interruptible():
+        with interruptible():
             found = connection.sql(f"from ({choice}) where excluded = $excluded", params={"excluded": excluded})
             return sorted(row[0] for row in found.filter(condition).project("id").fetchall())
     except duckdb.Error as error:
@@ -138,66 +140,6 @@ def found_columns(connection: DuckDBPyConnection) -> list[str]:
     return connection.sql("from synthetic limit 0").columns
 
 
-def published_state(path: Path) -> str | None:
-    """Return the state that a published catalog was made of, or None if there is none that can be read."""
-    if not path.is_file():
-        return None
-    try:
-        with closing(duckdb.connect(str(path), read_only=True, config=_SETTINGS)) as connection:
-            row = connection.execute("select state from catalog_state").fetchone()
-    except duckdb.Error:
-        return None  # A file that cannot be read, whatever the reason, is one to replace.
-    return row[0] if row else None
-
-
-def publish(lake: Lake, ledger: Ledger, labels: Mapping[str, str], path: Path, state: str) -> None:
-    """Write all relations to a new DuckDB file and put it in the place of `path` in one step.
-
-    `state` names what it is made of; `published_state` gives it back.
-
-    Readers that have the old file open keep it; none ever sees half of the new one. The file is read-only.
-
-    Raises:
-        StoreError: if it cannot be written. The catalog that was there then stays as it was.
-        KeyboardInterrupt: likewise.
-    """
-    temporary = path.with_name(path.name + _TEMPORARY_SUFFIX)
-    try:
-        _remove(temporary)
-        with _interruptible(), closing(connect(lake, ledger, labels)) as connection:
-            connection.execute(f"attach {_literal(temporary)} as published (storage_version 'v1.0.0')")
-            for statement in statements.load("base"):
-                connection.execute(f"create table published.{statement.name} as from {statement.name}")
-            connection.execute("create table published.catalog_state as select $state as state", {"state": state})
-            connection.execute("use published")  # From here on all names are those of the file.
-            for statement in statements.load("views"):
-                kind = "table" if statement.name in MATERIALISED else "view"
-                connection.execute(f"create {kind} {statement.name} as\n{statement.sql}")
-            for statement in statements.load("macros"):
-                connection.execute(statement.sql)
-            for area in ("base", "views"):
-                for statement in statements.load(area):
-                    kind = "table" if area == "base" or statement.name in MATERIALISED else "view"
-                    connection.execute(f"comment on {kind} {statement.name} is {_literal(statement.about)}")
-            for statement in statements.load("macros"):
-                connection.execute(f"comment on macro table {statement.name} is {_literal(statement.about)}")
-            connection.execute("use memory")
-            connection.execute("detach published")
-        temporary.chmod(0o444)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        # DuckDB would replay the log that a dead writer left beside the old file into the new one.
-        path.with_name(path.name + ".wal").unlink(missing_ok=True)
-        os.replace(temporary, path)
-    except (duckdb.Error, OSError) as error:
-        raise StoreError(
-            f"{path} could not be published: {reason(error)}. The one that was there is unchanged."
-        ) from error
-    finally:
-        with suppress(OSError):  # What stands in the way was said above.
-            _remove(temporary)
-
-
 def read_file(path: Path, sql: str) -> pa.Table:
     """Return the result of a query over a user's DuckDB file, opened read-only.
 
@@ -206,8 +148,8 @@ def read_file(path: Path, sql: str) -> pa.Table:
     """
     try:
         with (
-            _interruptible(),
-            closing(duckdb.connect(str(path), read_only=True, config=_SETTINGS)) as connection,
+            interruptible(),
+            closing(duckdb.connect(str(path), read_only=True, config=SETTINGS)) as connection,
         ):
             relation = connection.sql(sql)
             if relation is None:
@@ -217,23 +159,39 @@ def read_file(path: Path, sql: str) -> pa.Table:
         raise InputError(f"{path}: {str(error).strip()}\nThe query was: {sql}\nNothing was written.") from error
 
 
-def _register(connection: DuckDBPyConnection, lake: Lake, name: str) -> None:
+def _require_reading(connection: DuckDBPyConnection, sql: str) -> None:
+    """Raise SqlError for SQL that would change something, of which nothing would stay."""
+    for statement in connection.extract_statements(sql):
+        kind, text = statement.type.name, statement.query.strip()
+        if text and kind not in _READING:  # what DuckDB makes of a pivot by itself has no text
+            raise SqlError(
+                f"{kind.replace('_', ' ')} is not run here: SQL over a workspace reads, and changes nothing. The "
+                f"statement was: {text}\n\nIn Python ws.connect() gives a DuckDB connection of your own, with all "
+                "relations in it, for tables, attached files and 'copy ... to'. On the command line --attach joins a "
+                "database, and --out writes a result to a file."
+            )
+        if kind == "EXPLAIN":
+            _require_reading(connection, _EXPLAIN.sub("", text, count=1))
+
+
+def _register(connection: DuckDBPyConnection, lake: Lake, name: str, where: str | None) -> None:
+    """Make the relation `raw_<name>`, of the rows of a table that match a condition, if there is one."""
     blank = empty(name)
-    if not lake.exists(name):
-        connection.register(f"raw_{name}", blank)
-        return
-    dataset = lake.dataset(name)
-    if set(blank.column_names) <= set(dataset.schema.names):
+    dataset = lake.dataset(name) if lake.exists(name) else blank
+    lacking = set(blank.column_names) - set(dataset.schema.names)
+    if not lacking and where is None:
         connection.register(f"raw_{name}", dataset)
         return
-    # A table of an earlier version of this package: the columns that it lacks are null.
-    connection.register(f"old_{name}", dataset)
-    connection.register(f"new_{name}", blank)
-    connection.execute(f"create view raw_{name} as from old_{name} union all by name from new_{name}")
+    connection.register(f"raw_all_{name}", dataset)
+    source = f"from raw_all_{name} where {where or 'true'}"
+    if lacking:  # A table of an earlier version of this package: the columns that it lacks are null.
+        connection.register(f"raw_blank_{name}", blank)
+        source = f"from ({source}) union all by name from raw_blank_{name}"
+    connection.execute(f"create view raw_{name} as {source}")
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Raise KeyboardInterrupt for what DuckDB makes of one: Ctrl-C is no fault of the query."""
     try:
         yield
@@ -251,10 +209,6 @@ def _define(connection: DuckDBPyConnection, sql: str, area: str, name: str) -> N
         raise StoreError(f"sql/{area}/{name}.sql cannot be defined: {error}") from error
 
 
-def _literal(value: object) -> str:
+def literal(value: object) -> str:
+    """Return a SQL string literal."""
     return "'" + str(value).replace("'", "''") + "'"
-
-
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    path.with_name(path.name + ".wal").unlink(missing_ok=True)

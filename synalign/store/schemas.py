@@ -137,12 +137,18 @@ TABLES: dict[str, TableSpec] = {
         "run_id id",
         run_id=_S, weights_run_id=_S, id=_S, stratum=_S, witness=_F, real_mean=_F, synthetic_mean=_F,
     ),
+    "neighbours": _spec(
+        "run_id origin id",
+        run_id=_S, weights_run_id=_S, origin=_S, id=_S, label=_S, neighbour_id=_S, neighbour_label=_S, similarity=_F,
+    ),
     "runs": _spec(
         "run_id",
         run_id=_S, sequence=_I, step=_S, parameters=_S, seed=_I, round=_I, inputs=pa.list_(_S), table_versions=_S,
         counts=_S, notes=pa.list_(_S), seconds=_F, started_at=_TIME, finished_at=_TIME, package_version=_S,
     ),
     "activations": _spec("sequence", sequence=_I, step=_S, run_id=_S, at=_TIME),
+    "tags": _spec("number", number=_I, name=_S, sequence=_I, state_at=_TIME, note=_S, dropped=_B, tagged_at=_TIME),
+    "forgotten": _spec("digest", digest=_S, at=_TIME),
 }  # fmt: skip
 
 #: Column names that the views give a meaning to; a user's own column of that name is kept as `file_<name>`.
@@ -151,12 +157,13 @@ RESERVED = frozenset(TABLES["synthetic"].schema.names) | {
     "copies",
 }  # fmt: skip
 
-#: Tables that no SQL surface shows: what personal data was taken out of prompts stays in the workspace.
-HIDDEN = ("redactions",)
+#: Tables that no SQL surface shows: what personal data was taken out of prompts stays in the workspace, and so does
+#: what names the records that were forgotten.
+HIDDEN = ("redactions", "forgotten")
 
 #: Tables whose rows belong to the run that wrote them and are dropped when that run never finished. `calls` is not
 #: among them: a reply that was paid for is kept whatever happens.
-OWNED_BY_RUN = tuple(name for name in TABLES if name not in ("calls", "runs", "activations", *HIDDEN))
+OWNED_BY_RUN = tuple(name for name in TABLES if name not in ("calls", "runs", "activations", "tags", *HIDDEN))
 
 
 def vectors_spec(dimensions: int) -> TableSpec:

@@ -25,7 +25,7 @@ from typing import Any
 import lancedb  # noqa: F401  (so that its import is not part of the first write)
 
 import synalign.cli
-from synalign.store import query
+from synalign.store import catalog
 from synalign.store.lake import Lake
 from synalign.store.ledger import Ledger
 from synalign.store.schemas import TABLES
@@ -86,7 +86,7 @@ def install(killer: Killer) -> None:
     """Put the killer around everything that changes a file of the workspace."""
     insert, create, delete, add_columns = Lake.insert, Lake._open_or_create, Lake.delete, Lake.add_columns
     put, open_ledger = Ledger.put, Ledger._open
-    publish, replace, write_text = query.publish, os.replace, Path.write_text
+    publish, replace, write_text = catalog.publish, os.replace, Path.write_text
 
     def insert_named(self: Lake, name: str, rows: Any, spec: Any = None) -> int:
         first = rows.slice(0, 1).to_pylist()
@@ -134,7 +134,7 @@ def install(killer: Killer) -> None:
     Lake.insert, Lake._open_or_create = insert_named, create_named  # type: ignore[method-assign]
     Lake.delete, Lake.add_columns = delete_named, add_named  # type: ignore[method-assign]
     Ledger.put, Ledger._open = put_named, open_named  # type: ignore[method-assign]
-    query.publish, os.replace = publish_named, replace_named
+    catalog.publish, os.replace = publish_named, replace_named
     Path.write_text = write_text_named  # type: ignore[method-assign]
 
 

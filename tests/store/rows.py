@@ -207,7 +207,7 @@ def step_of(run: str) -> str:
 
 
 def _tables() -> dict[str, list[dict[str, Any]]]:
-    assert set(TABLES) == set(_own() | _learned() | _measured())
+    assert set(TABLES) - {"forgotten"} == set(_own() | _learned() | _measured())
     return _own() | _learned() | _measured()
 
 
@@ -221,6 +221,28 @@ def _own() -> dict[str, list[dict[str, Any]]]:
         # Half of them were generated here.
         | (WRITTEN[number % 3] if number % 2 else {})
         for number, row in enumerate(SYNTHETIC)
+    ]
+    tags = [
+        {
+            "number": 1,
+            "name": "v1",
+            "sequence": 9,
+            "state_at": _AT,
+            "note": "first",
+            "tagged_at": _AT,
+            "dropped": False,
+        },
+        {"number": 2, "name": "old", "sequence": 4, "state_at": _AT, "tagged_at": _AT, "dropped": False},
+        {
+            "number": 3,
+            "name": "v1",
+            "sequence": 13,
+            "state_at": _AT,
+            "note": "moved",
+            "tagged_at": _AT,
+            "dropped": False,
+        },
+        {"number": 4, "name": "old", "sequence": 4, "state_at": _AT, "tagged_at": _AT, "dropped": True},
     ]
     multiplicities = [
         {"run_id": run, "origin": origin, "id": row["id"], "multiplicity": row["multiplicity"]}
@@ -248,6 +270,7 @@ def _own() -> dict[str, list[dict[str, Any]]]:
         "exclusions": [{"run_id": "exclude", "id": EXCLUDED, "excluded": True, "reason": "a test"}],
         "runs": runs,
         "activations": activations,
+        "tags": tags,
     }
 
 

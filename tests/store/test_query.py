@@ -77,7 +77,7 @@ import sys
 from pathlib import Path
 from synalign.store.lake import Lake
 from synalign.store.ledger import Ledger
-from synalign.store.query import publish
+from synalign.store.catalog import publish
 root = Path(sys.argv[1])
 try:
     publish(Lake(root / "lance"), Ledger(root / "ledger.sqlite"), {}, root / "catalog.duckdb", "state")

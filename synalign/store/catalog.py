@@ -1,0 +1,89 @@
+"""The published catalog: the relations of a workspace as one DuckDB file, for everyone who has no SynAlign.
+
+Base relations and what is queried most are plain tables in it, since a view that joins took 27 times a table's time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from pathlib import Path
+
+import duckdb
+
+from synalign.errors import StoreError
+from synalign.store import statements
+from synalign.store.lake import Lake, reason
+from synalign.store.ledger import Ledger
+from synalign.store.query import SETTINGS, connect, interruptible, literal
+
+#: Views that are stored as tables when the catalog is published.
+MATERIALISED = ("synthetic_weighted", "training_mix")
+
+_TEMPORARY_SUFFIX = ".publishing"
+
+
+def published_state(path: Path) -> str | None:
+    """Return the state that a published catalog was made of, or None if there is none that can be read."""
+    if not path.is_file():
+        return None
+    try:
+        with closing(duckdb.connect(str(path), read_only=True, config=SETTINGS)) as connection:
+            row = connection.execute("select state from catalog_state").fetchone()
+    except duckdb.Error:
+        return None  # A file that cannot be read, whatever the reason, is one to replace.
+    return row[0] if row else None
+
+
+def publish(lake: Lake, ledger: Ledger, labels: Mapping[str, str], path: Path, state: str) -> None:
+    """Write all relations to a new DuckDB file and put it in the place of `path` in one step.
+
+    `state` names what it is made of; `published_state` gives it back.
+
+    Readers that have the old file open keep it; none ever sees half of the new one. The file is read-only.
+
+    Raises:
+        StoreError: if it cannot be written. The catalog that was there then stays as it was.
+        KeyboardInterrupt: likewise.
+    """
+    temporary = path.with_name(path.name + _TEMPORARY_SUFFIX)
+    try:
+        _remove(temporary)
+        with interruptible(), closing(connect(lake, ledger, labels)) as connection:
+            connection.execute(f"attach {literal(temporary)} as published (storage_version 'v1.0.0')")
+            for statement in statements.load("base"):
+                connection.execute(f"create table published.{statement.name} as from {statement.name}")
+            connection.execute("create table published.catalog_state as select $state as state", {"state": state})
+            connection.execute("use published")  # From here on all names are those of the file.
+            for statement in statements.load("views"):
+                kind = "table" if statement.name in MATERIALISED else "view"
+                connection.execute(f"create {kind} {statement.name} as\n{statement.sql}")
+            for statement in statements.load("macros"):
+                connection.execute(statement.sql)
+            for area in ("base", "views"):
+                for statement in statements.load(area):
+                    kind = "table" if area == "base" or statement.name in MATERIALISED else "view"
+                    connection.execute(f"comment on {kind} {statement.name} is {literal(statement.about)}")
+            for statement in statements.load("macros"):
+                connection.execute(f"comment on macro table {statement.name} is {literal(statement.about)}")
+            connection.execute("use memory")
+            connection.execute("detach published")
+        temporary.chmod(0o444)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        # DuckDB would replay the log that a dead writer left beside the old file into the new one.
+        path.with_name(path.name + ".wal").unlink(missing_ok=True)
+        os.replace(temporary, path)
+    except (duckdb.Error, OSError) as error:
+        raise StoreError(
+            f"{path} could not be published: {reason(error)}. The one that was there is unchanged."
+        ) from error
+    finally:
+        with suppress(OSError):  # What stands in the way was said above.
+            _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.with_name(path.name + ".wal").unlink(missing_ok=True)
