@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo-workspace
 
-.PHONY: demo test test-long bench clean
+.PHONY: demo test test-long bench docs clean
 
 demo: $(VENV)/.installed
 	@rm -rf $(DEMO)
@@ -45,6 +45,10 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/selection.py
 	$(BIN)/python benchmarks/exploration.py
 	$(BIN)/python benchmarks/llm.py
+	$(BIN)/python benchmarks/sql.py
+
+docs: $(VENV)/.installed
+	$(BIN)/python -m tools.sql_reference
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache

@@ -57,6 +57,38 @@ class Reader:
         with closing(self.connect()) as connection:
             return sample(connection, n, seed, distinct)
 
+    def sample_training_mix(self, n: int, *, synthetic_share: float = 0.5, seed: int = 0) -> pl.DataFrame:
+        """Draw n records to train on, each as often as its column `copies` says: real ones by their multiplicity, and a
+        share of synthetic ones by their weight, each label as often as it should be, to within one draw.
+
+        Raises:
+            UsageError: if n is below 1, or the share is not from 0 to 1.
+            NotReadyError: if there is nothing to draw from.
+        """
+        from synalign.steps.sample import sample_mix
+
+        with closing(self.connect()) as connection:
+            return sample_mix(connection, n, synthetic_share, seed)
+
+    def runs(self, step: str | None = None) -> pl.DataFrame:
+        """Return the finished runs in order, of one step or of all. See `synalign.steps.history.run_list`."""
+        from synalign.steps.history import run_list
+
+        with closing(self.connect()) as connection:
+            return run_list(connection, step)
+
+    def explain(self, record_id: str, *, origin: str | None = None) -> dict[str, list[dict[str, Any]]]:
+        """Return where a record comes from and what became of it: demonstrations, cluster, variance, attributes,
+        prompt, reply, checks, weights in every set. See `synalign.steps.explain`.
+
+        Raises:
+            UsageError: if there is no such record, or several that begin so.
+        """
+        from synalign.steps.explain import explain
+
+        with closing(self.connect()) as connection:
+            return explain(connection, record_id, origin)
+
     def export(self, path: str | os.PathLike[str], *, n: int | None = None, seed: int = 0) -> Path:
         """Write synthetic records to a .parquet, .csv or .jsonl file, and a dataset card beside it.
 

@@ -110,6 +110,23 @@ def show_pairs(values: Mapping[str, Any]) -> None:
         console.print(Text.assemble((f"{name:<{width}}", "bold"), "  ", brief(value)), soft_wrap=True)
 
 
+def show_parts(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Print named lists of rows: one row as its values, one a line; several as a table. What is not there is left out,
+    and long values but `text` are cut."""
+    console = Console(highlight=False)
+    for name, rows in parts.items():
+        there = [key for key in (rows[0] if rows else ()) if any(row[key] is not None for row in rows)]
+        if len(rows) == 1:
+            console.print(Text(name, "bold"))
+            width = max(map(len, there), default=0)
+            for key in there:
+                value = str(rows[0][key]) if key == "text" else _cell(rows[0][key])
+                console.print(Text.assemble((f"  {key:<{width}}", "dim"), "  ", value), soft_wrap=True)
+        elif rows:
+            console.print(Text(f"{name} ({len(rows)})", "bold"))
+            show_rows(there, [[row[key] for key in there] for row in rows])
+
+
 def print_json(value: Any) -> None:
     """Print one JSON document to stdout; a number that JSON lacks, infinite or NaN, is null."""
     sys.stdout.write(json.dumps(_finite(value), ensure_ascii=False, indent=2, default=str) + "\n")

@@ -191,6 +191,43 @@ class Workspace(Verbs, Reader):
 
         return Snapshot(self, moment(self._context(), reference))
 
+    def diff(self, before: str | datetime, after: str | datetime | None = None) -> pl.DataFrame:
+        """Return what differs between two states, by default that one and now. See
+        `synalign.steps.history.difference`; what names a state, `at` says.
+
+        Raises:
+            UsageError: if nothing is called so.
+        """
+        from synalign.steps.history import difference
+
+        later: Reader = self if after is None else self.at(after)
+        with closing(self.at(before).connect()) as one, closing(later.connect()) as other:
+            return difference(one, other)
+
+    def tag(self, name: str, at: str | datetime | None = None, *, note: str = "") -> dict[str, Any]:
+        """Name the state that there is now, or another one. `gc` keeps what all tagged states need. A name that is
+        taken moves.
+
+        Raises:
+            UsageError: if the name is not allowed, or `at` names no state.
+            NotReadyError: if nothing was done yet.
+        """
+        from synalign.steps.history import tag
+
+        with self._writing():
+            return tag(self._context(), name, at, note)
+
+    def untag(self, name: str) -> dict[str, Any]:
+        """Take a tag away. The state stays, until `gc(superseded=True)` finds that nothing needs it.
+
+        Raises:
+            UsageError: if there is none of that name.
+        """
+        from synalign.steps.history import untag
+
+        with self._writing():
+            return untag(self._context(), name)
+
     def status(self) -> dict[str, Any]:
         """Return what is in the workspace: records of each side, and for each step its current run."""
         from synalign.steps.status import status
@@ -224,13 +261,13 @@ class Workspace(Verbs, Reader):
         with self._writing():
             return self.path / CATALOG_NAME
 
-    def gc(self) -> dict[str, int]:
+    def gc(self, *, superseded: bool = False) -> dict[str, int]:
         """Drop rows of runs that never finished, old table versions, orphan files, and replies in the ledger that
-        are safe in `calls`; return what was given back."""
+        are safe in `calls`; and, if asked for, `superseded` runs. See `synalign.steps.gc`."""
         from synalign.steps.gc import gc
 
         with self._writing():
-            return gc(self._context(), replies=self._locks.only_caller())
+            return gc(self._context(), self._locks.only_caller(), superseded)
 
     def _verdict(self, where: str, reason: str, *, excluded: bool) -> Outcome:
         from synalign.steps.exclude import exclude

@@ -37,7 +37,7 @@ OWNERS = {
     "duckdb": {"store/catalog.py", "store/query.py"},
     "openai": {"llm/client.py"},
     "jinja2": {"llm/prompts.py"},
-    "typer": {"cli/app.py", "cli/corpus.py", "cli/model.py", "cli/query.py", "cli/weights.py"},
+    "typer": {"cli/app.py", "cli/corpus.py", "cli/history.py", "cli/model.py", "cli/query.py", "cli/weights.py"},
     "rich": {"terminal.py"},
 }
 NUMERICS_LIBRARIES = {"numpy", "scipy", "torch", "gpytorch", "sklearn", "threadpoolctl"}

@@ -1,13 +1,36 @@
--- How each weight set was learned, for each stratum (a label) and over all ('*').
--- dual: the vector that scores a record: weight ~ prior * exp(features . dual - log_normaliser)
--- strength: eps of the dual in this stratum; infinite where nothing pulls and the base weights stand alone
--- quality: whether the label quality is in the weights; label_shares: real, kept (those that follow) or given
+-- How each weight set was learned, for each stratum (a label) and over all (`*`).
+-- key: run_id, stratum
+-- run_id: the align run
+-- stratum: a label, `(none)` or `*`
+-- weight_set: the name of the set
+-- embedder: the embedder's name
+-- kernel: `gaussian` (random Fourier features), `gaussian, exact` (of the records themselves) or `linear` (random
+--     projections)
+-- bandwidths: of the kernel, in units of distance: several are mixed; empty for `linear`
+-- features: how many
+-- seed: of the features
+-- strength: eps of the dual in this stratum: smaller pulls harder, infinite not at all: the base weights alone. Of `*`:
+--     the smallest
+-- quality: whether the label quality is in the weights
+-- label_shares: the labels' shares of the weight: `real`, `kept` (those that follow from the base weights) or `given`
 -- scored_from: the run whose dual vectors scored these weights; null where they were fitted here
--- drift: squared distance of the weighted mean feature to that at the fit: what came in or was excluded since moved it
--- mmd2_*: squared maximum mean discrepancy to the real records, in the random features of this run
--- mmd2_heldout_*: fitted to one half of the real records, measured on the other; mmd2_floor: half against half
--- mmd2_test_*: measured on the test split, which nothing was fitted on
--- effective_size: 1 / sum(w^2); effective_share: that, over the number of records
--- gap: relative duality gap, the certificate of convergence
+-- drift: squared distance of the weighted mean feature to that at the fit; null where fitted
+-- real_records: real training records
+-- synthetic_records: synthetic records
+-- share: the stratum's share of the real records
+-- mmd2_before: squared MMD to the real records, unweighted
+-- mmd2_after: and weighted
+-- mmd2_heldout_before: on real records that the weights were not fitted to, unweighted
+-- mmd2_heldout_after: and weighted
+-- mmd2_floor: real against real, half against half
+-- mmd2_test_before: on the test split, unweighted
+-- mmd2_test_after: and weighted
+-- effective_size: 1 / sum(w^2)
+-- effective_share: that, over the number of records
+-- gap: relative duality gap
+-- iterations: of the solver
+-- converged: whether it reached its tolerance
+-- log_normaliser: log of the sum that the weights are divided by
+-- dual: scores a record: weight ~ prior * exp(features . dual - log_normaliser)
 -- needs: runs
 select a.* from raw_alignments a join runs r on r.run_id = a.run_id

@@ -1,7 +1,13 @@
--- What the language model said of demonstrations, one attribute a row, in the vocabulary of the workspace.
--- attributes_id: of the relation attributes
--- kind: category, number or text
--- value: in the vocabulary, for a category after values that mean the same were merged; stated: as the model wrote it
--- number: of a kind number, where the value is one; added: the model named the attribute, it was not asked for
+-- The same, one attribute a row, in the vocabulary of the workspace. Recombined attributes are there too: those that
+-- `generate` drew across selections.
+-- key: run_id, attributes_id, name
+-- run_id: the run that wrote the row, see `runs`
+-- attributes_id: the set that it belongs to, see `attributes`
+-- name: the attribute: as it was asked for, else in lower case
+-- kind: `category`, `number` or `text`: as configured, else as the model says
+-- value: in the vocabulary: of a category in lower case, after values that mean the same were merged; else as stated
+-- stated: as the model wrote it
+-- number: of the kind `number`: the number; null where it is none
+-- added: whether the model added the attribute: it was not asked for
 -- needs: runs
 select a.* from raw_attribute_values a join runs r on r.run_id = a.run_id

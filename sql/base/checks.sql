@@ -1,8 +1,31 @@
--- How generated records did by each rule, those that were refused too: a column for each rule, true where the record
--- passes, null where the rule is off or does not apply.
--- id: of the synthetic record, null if refused; reason: the first rule that it fails
--- near_duplicate_similarity: Jaccard similarity of 3-character pieces to the nearest synthetic record, from the threshold on
--- copied_share: share of its words in the longest run that a real record has too
--- cosine_to_synthetic, cosine_to_real: to the nearest record there was
+-- How each generated record did by each rule of `accept` in `synalign.toml`, refused ones too. Of a rule's column, true
+-- says that the record passes, false that it fails, and null that the rule is off or does not apply; rules that compare
+-- vectors, and the judge, look only at records that pass those before.
+-- key: run_id, call_id, index
+-- run_id: the generate run
+-- call_id: the call that wrote it
+-- index: place in the reply
+-- id: the synthetic record; null if it was refused
+-- accepted: whether it was kept
+-- reason: why it was not: the first rule that it fails, in the order of the columns, `empty` or `surplus`; else null
+-- schema: it is text: no control characters, nothing that could not be decoded
+-- label: the model says of it the label that it was to write for; null where it was not asked
+-- language: it is in a language that real records have
+-- length: it is as long as real records of its label, with the slack of `accept.length_slack`
+-- duplicate: no other record has the same text
+-- near_duplicate: no other synthetic record has nearly the same characters
+-- too_similar: no other synthetic record is as similar by its vector
+-- copied: it repeats no long run of words of a real record
+-- too_near: it is no nearer to a real record by its vector than real records are to each other
+-- refusal: it is no refusal and no boilerplate
+-- leaked: nothing of the prompt stands in it
+-- personal: it holds no personal data but what its demonstrations hold
+-- judge: a second call finds that it fits its label and reads as real; null where it was not judged
+-- near_duplicate_similarity: Jaccard similarity of its 3-character pieces to those of the nearest synthetic record;
+--     null below the threshold
+-- copied_share: share of its words that stand in one run in a real record
+-- cosine_to_synthetic: cosine similarity to the nearest synthetic record that was there before its reply; null if there
+--     was none
+-- cosine_to_real: cosine similarity to the nearest real record
 -- needs: runs
 select c.* from raw_checks c join runs r on r.run_id = c.run_id

@@ -1,4 +1,8 @@
--- The current cluster of each record, real and synthetic.
+-- The current cluster of each record, real and synthetic, those assigned after the clustering too.
+-- key: origin, id
+-- origin: `real` or `synthetic`
+-- id: the record's id
+-- cluster_id: see `clusters`
 -- distance: Euclidean, to the centroid
 -- needs: runs, current_runs
 select m.origin, m.id, m.cluster_id, m.distance

@@ -1,4 +1,7 @@
--- Synthetic records that a person took out. Of several verdicts on one record, the last counts.
+-- Synthetic records that a person took out. Of several verdicts on one record the last counts.
+-- key: id
+-- id: the record's id
+-- reason: what the person said, or the condition
 -- needs: runs
 select id, reason
 from (

@@ -1,7 +1,30 @@
--- What was measured of the weights of an align run, one figure a row, over all records ('*') or one stratum.
--- value, low, high: the figure and its interval, where it has one; p_value: of mmd2_permutation
--- metric: what was measured; *_raw: before weighting, the others after
--- split: of the real records that were compared with
--- real_records, synthetic_records, seed: the subsample that was measured
+-- What was measured of the weights of an align run, one figure a row. What the names of figures mean;
+-- `_raw` is before weighting, the others are after:
+--
+-- - mmd2_unbiased, mmd2_unbiased_raw: squared MMD to the real records, without the bias of small samples; it can be
+--   below 0
+-- - mmd2_permutation: the same on a draw by weight, whose `p_value` comes of permutations; only with a test split
+-- - auc_raw, auc_weighted: of a classifier that tells real from synthetic; .5 if it cannot
+-- - precision, precision_raw: the share of the synthetic records that lie among real ones
+-- - recall, recall_raw: the share of the real records that lie among synthetic ones
+-- - density, density_raw: how many real neighbourhoods a synthetic record lies in, over the number expected; 1 where
+--   both sides are alike
+-- - coverage, coverage_raw: the share of the real records with a synthetic one in their neighbourhood
+-- - label_distance, label_distance_raw, cluster_distance, cluster_distance_raw: total variation distance of the shares
+--   of labels and of clusters, from 0 (the same) to 1
+-- key: run_id, metric, scope
+-- run_id: the run that measured
+-- metric: the figure's name, see above
+-- scope: `*` for all records, or a stratum as in `alignments`
+-- weights_run_id: the align run whose weights were measured
+-- weight_set: the name of those weights
+-- split: of the real records that were compared with: `test` where it has enough, since no weights were fitted to it
+-- value: the figure
+-- low: lower end of its interval; null without one
+-- high: upper end
+-- p_value: of `mmd2_permutation`: of the hypothesis that both sides are alike
+-- real_records: real records that were measured
+-- synthetic_records: synthetic records that were measured
+-- seed: of what was drawn
 -- needs: runs
 select m.* from raw_metrics m join runs r on r.run_id = m.run_id

@@ -1,6 +1,10 @@
--- The real records.
--- id: given, or a hash of text, label and the split that the file names (train as none)
--- split: train, validation or test; only train is ever fitted on
+-- The real records, with the user's own columns after `run_id`.
+-- key: id
+-- id: given, or a hash of text, label and the split that the file names
+-- text: the text
+-- label: its label as a string; null without one
+-- split: `train`, `validation` or `test`; only `train` is ever fitted on
+-- run_id: the ingest or generate run that brought it
 -- multiplicity: how often the record came; it counts in every distribution
 -- needs: runs, multiplicities
 select t.*, coalesce(m.multiplicity, 1) as multiplicity

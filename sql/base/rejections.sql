@@ -1,6 +1,12 @@
--- Generated records, whole replies (index -1) or parts of them that could not be read (below -1) that were refused.
--- reason: a rule of the relation checks, empty or surplus; or, of a reply: empty, not_json, truncated, wrong_shape,
---     broken_item, refused
--- detail: in words; text: of the record or the reply, as it came
+-- Generated records, or whole replies, that were refused. A reply that could not be read and was repaired is here too,
+-- as it came.
+-- key: run_id, call_id, index
+-- run_id: the run that wrote the row, see `runs`
+-- call_id: the call
+-- index: place in the reply; -1 the whole reply, -2 and below parts that could not be read
+-- reason: of a record: the first rule of `checks` that it fails, `empty` or `surplus`; of a reply: `empty`, `not_json`,
+--     `truncated`, `wrong_shape`, `broken_item` or `refused`
+-- detail: why, in a sentence
+-- text: what was refused
 -- needs: runs
 select j.* from raw_rejections j join runs r on r.run_id = j.run_id

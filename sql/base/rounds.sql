@@ -1,9 +1,22 @@
--- Every round that was judged: whether its records brought the weighted synthetic text nearer to real text.
--- records: synthetic records that came in the round; synthetic_records: that were weighted at its end
--- mmd2_without, mmd2_with: squared MMD to the held-out half of the real records, weights fitted to the other half, without
---     and with the round's records; null where there is nothing to compare with
--- improvement, improvement_error: the difference, and its standard error over the held-out records
--- mmd2_floor: between the two halves of the real records; effective_share: of the weights at the round's end
--- decision: continue, or stop, since the improvement is not above its error; reason: in words
+-- Every round that was judged, by `rounds` in a run file: whether its records brought the weighted synthetic text
+-- nearer to real text. The weights of all records, and of all but those of the round, are fitted to one half of the
+-- real training records and measured on the other.
+-- key: run_id
+-- run_id: the run that judged
+-- round: number, from 1
+-- select_run_id: the selection that the round began with
+-- generate_run_id: its generate run; null if nothing was generated
+-- align_run_id: the weights at its end
+-- records: synthetic records that came since the selection
+-- synthetic_records: synthetic records that were weighted at its end
+-- mmd2_without: squared MMD to the held-out real records, without the round's records; null where there is nothing to
+--     compare with
+-- mmd2_with: and with them
+-- improvement: `mmd2_without` - `mmd2_with`; null where `mmd2_without` is
+-- improvement_error: its standard error over the held-out real records
+-- mmd2_floor: between the two halves of the real records
+-- effective_share: effective sample size of the weights at its end, over the number of records
+-- decision: `continue`, or `stop`: the improvement is not above its error
+-- reason: the same in words
 -- needs: runs
 select d.* from raw_rounds d join runs r on r.run_id = d.run_id

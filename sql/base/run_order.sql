@@ -1,5 +1,8 @@
--- For each finished run, its place in the order in which runs finished or were gone back to last.
--- sequence: the largest of a step is its current run, that of a weight set the run that the name stands for
+-- The order in which runs finished or were gone back to last.
+-- key: run_id
+-- run_id: the run
+-- step: its step
+-- sequence: its place; the largest of a step is its current run, that of a weight set the run that the name stands for
 -- needs: runs
 select r.run_id, r.step, max(u.sequence) as sequence
 from runs r

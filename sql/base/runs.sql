@@ -1,7 +1,18 @@
 -- Every finished run of a step. A run's rows are seen in all other relations once it stands here.
--- run_id: a hash of step, parameters, seed and the run_ids in inputs
+-- key: run_id
+-- run_id: hash of step, parameters, seed, round and inputs
 -- sequence: the order in which runs finished
--- started_at, finished_at: UTC
--- parameters, counts, table_versions: JSON
+-- step: the step
+-- parameters: JSON
+-- seed: the seed
+-- round: the round
+-- inputs: run_ids that it read from
+-- table_versions: JSON: Lance versions when it ended; never hashed
+-- counts: JSON: what was written
+-- notes: what a person should know
+-- seconds: how long it took
+-- started_at: UTC
+-- finished_at: UTC
+-- package_version: of SynAlign
 -- needs:
 select * from raw_runs

@@ -1,4 +1,7 @@
 -- The select runs of the current rounds: the current one, and those of the rounds before it that led to it.
+-- key: run_id
+-- run_id: the select run
+-- round: its round
 -- needs: runs, current_runs
 with recursive chain(run_id) as (
     select run_id from current_runs where step = 'select'

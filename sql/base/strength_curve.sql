@@ -1,8 +1,23 @@
 -- The candidates among which an align run chose how hard to pull, and what each was worth.
--- strength: eps of the dual, infinite for no pull; quality, label_shares: as in alignments
+-- key: run_id, candidate
+-- run_id: the align run
+-- candidate: number, from 0
+-- strength: eps of the dual; infinite for no pull
+-- quality: whether the label quality is in the weights
+-- label_shares: `real`, `kept` or `given`, see `alignments`
+-- effective_size: 1 / sum(w^2)
+-- effective_share: that, over the number of records
+-- mmd2_fitted: squared MMD to the real records that the weights were fitted to
+-- mmd2_heldout: and to those that they were not
 -- accuracy: cross-validated on real records, of a model trained on the weighted synthetic ones; null without labels
--- gain: accuracy over that of unweighted synthetic records, on the same folds; *_error: standard errors
--- chosen: the one that the weights are made with, a cap and a floor aside
--- unweighted: the one that stands for no weighting
+-- accuracy_error: its standard error
+-- gain: accuracy over that of unweighted synthetic records, on the same folds
+-- gain_error: its standard error
+-- chosen: whether the weights are made with it, a cap and a floor aside
+-- unweighted: whether it stands for no weighting
+-- folds: of the cross-validation
+-- real_records: real training records that were used
+-- synthetic_records: synthetic records that were used
+-- seed: of the folds and of what was drawn
 -- needs: runs
 select s.* from raw_strength_curve s join runs r on r.run_id = s.run_id

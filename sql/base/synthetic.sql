@@ -1,8 +1,16 @@
--- The synthetic records, generated here or ingested with --synthetic, excluded ones too.
--- id: given, or a hash of text, label and the split that the file names (train as none)
--- call_id, selection_id, attributes_id: where a generated record came from; null for ingested ones
--- written_from: attributes, recombined or demonstrations, see lineage; null for ingested ones
--- multiplicity: how often the record came
+-- The synthetic records, generated or ingested with `synthetic=True`, excluded ones too, with the user's own columns.
+-- key: id
+-- id: given, or a hash of text, label and the split that the file names
+-- text: the text
+-- label: its label as a string; null without one
+-- split: `train`, `validation` or `test`; only `train` is ever fitted on
+-- run_id: the ingest or generate run that brought it
+-- call_id: the call that wrote it; null for ingested records
+-- selection_id: the selection that it was written for
+-- attributes_id: the attributes that it was written from; null where it was written from demonstrations alone
+-- written_from: `attributes` of the selection, `recombined` (attributes drawn across the selections of its label) or
+--     `demonstrations` alone; null for ingested records
+-- multiplicity: how often the record came; it counts in every distribution
 -- needs: runs, multiplicities
 select t.*, coalesce(m.multiplicity, 1) as multiplicity
 from raw_synthetic t

@@ -1,7 +1,11 @@
 -- The named weight sets. Of several align runs under one name, the one that finished, or was gone back to, last counts.
--- sequence: when that was, in the order of run_order
--- is_current: whether synthetic_weighted, and all that is made of it, has these weights
--- records, total: how many have a weight, and the sum of the weights
+-- key: weight_set
+-- weight_set: the name
+-- run_id: the align run that it stands for
+-- sequence: when it finished or was gone back to last, see `run_order`
+-- is_current: whether `synthetic_weighted`, and all that is made of it, has these weights
+-- records: how many records have a weight
+-- total: the sum of the weights
 -- needs: alignments, weights, run_order, current_runs
 with latest as (
     select a.weight_set, arg_max(o.run_id, o.sequence) as run_id, max(o.sequence) as sequence

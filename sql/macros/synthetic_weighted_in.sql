@@ -1,5 +1,9 @@
--- What synthetic_weighted shows, for a named weight set, whether it is the current one or not.
--- name: one of those in weight_sets; an unknown name is an error that lists them
+-- What `synthetic_weighted` shows, for a named weight set, whether it is the current one or not. `weight_sets` has the
+-- names; an unknown name is an error that lists them.
+-- argument name: of the weight set
+-- example: select label, sum(weight) from synthetic_weighted_in('default') group by label
+-- key: id
+-- as: synthetic_weighted
 -- needs: synthetic, weights, weight_sets, exclusions, label_names, label_quality
 create macro synthetic_weighted_in(name) as table
 with asked as (

@@ -1,12 +1,41 @@
--- One line for each stratum of every named weight set, the current set first; '*' is all records together.
--- is_current: whether synthetic_weighted has this set; with one set in the workspace, that is every line
--- mmd2_before, mmd2_after: distance to the real records before and after weighting
--- heldout_*: the same on real records that the weights were not fitted on; ratio_to_floor: after, over the floor
--- effective_share: 1 / sum(w^2) over the number of records; below 0.1 the two sets hardly overlap
--- quality, label_shares, scored_from, drift: how the weights were made, see alignments
--- mmd2_unbiased, p_value, auc, precision, recall, density, coverage: of the weighted records, from the newest
---     measurement of these weights; null where there is none. p_value: of the hypothesis that both sides are alike;
---     auc: of a classifier that tells them apart, .5 if it cannot, with its interval
+-- One line for each stratum of every named weight set, the current set first, and `*` first in each. In a workspace
+-- with several sets, `where is_current` leaves the one that `synthetic_weighted` has. The measured columns come from
+-- the newest measurement of the same weights (see `metrics`), and are null where there is none.
+-- key: weight_set, stratum
+-- weight_set: the name of the set
+-- is_current: whether `synthetic_weighted` has this set
+-- stratum: a label, `(none)` or `*`
+-- real_records: real training records
+-- synthetic_records: synthetic records
+-- share: share of the real records
+-- mmd2_before: squared MMD to the real records, unweighted
+-- mmd2_after: and weighted
+-- heldout_before: on held-out real records, unweighted
+-- heldout_after: and weighted
+-- floor: real against real
+-- ratio_to_floor: `heldout_after` over `floor`
+-- test_before: on the test split, unweighted
+-- test_after: and weighted
+-- effective_size: 1 / sum(w^2)
+-- effective_share: that, over the number of records; below 0.1 the two sets hardly overlap
+-- strength: eps of the dual; infinite for no pull
+-- quality: whether the label quality is in the weights
+-- label_shares: `real`, `kept` or `given`, see `alignments`
+-- scored_from: the run whose dual vectors scored these weights; null where fitted
+-- drift: how far records that came in or were excluded since the fit moved the weighted mean; null where fitted
+-- mmd2_unbiased: measured: squared MMD to the real records, weighted, without bias
+-- p_value: measured: of the hypothesis that both sides are alike
+-- auc: measured: of a classifier that tells real from weighted synthetic; .5 if it cannot
+-- auc_low: lower end of its interval
+-- auc_high: upper end
+-- precision: measured: share of the weighted synthetic records that lie among real ones
+-- recall: measured: share of the real records that lie among synthetic ones
+-- density: measured: how many real neighbourhoods a synthetic record lies in, over the number expected
+-- coverage: measured: share of the real records with a synthetic one in their neighbourhood
+-- gap: relative duality gap
+-- converged: whether the solver reached its tolerance
+-- embedder: the embedder's name
+-- run_id: the align run
 -- needs: alignments, weight_sets, metrics, run_order
 with measured as (
     select m.weights_run_id, arg_max(o.run_id, o.sequence) as run_id

@@ -1,7 +1,13 @@
--- Shares of attributes, side by side: in the real training records, in the synthetic ones as they came, and weighted.
--- attribute: label, words (a band of the text's length), cluster, or a category that the language model stated: of real
---     records where they were annotated, of synthetic ones what they were annotated as, else what they were written from
--- real_share, raw_share, weighted_share: each adds up to 1 for one attribute; null where no record of the side has it
+-- Shares of attributes side by side. Each share adds up to 1 for one attribute, and is null where no record of its side
+-- has it.
+-- key: attribute, value
+-- attribute: `label`, `words` (a band of the text's length), `cluster`, or a category that the language model stated:
+--     of real records by `annotate`; of synthetic ones by `annotate`, else that of the attributes that they were
+--     written from
+-- value: the value
+-- real_share: among real training records, by multiplicity
+-- raw_share: among the synthetic records as they came
+-- weighted_share: among them, weighted
 -- needs: real, synthetic_weighted, cluster_members, annotations, attribute_values, synthetic
 with records as (
     select 'real' as origin, id, text, label, cast(multiplicity as double) as raw, null::double as weight

@@ -1,5 +1,18 @@
--- What the language model calls cost, for each step and model.
--- accepted: synthetic records that came of them; usd_per_record: cost over accepted records, null without prices
+-- What the calls of each step and model cost.
+-- key: step, model
+-- step: the step
+-- model: the model
+-- calls: how many
+-- complete: with a reply
+-- failed: without one yet
+-- refused: refused for good
+-- attempts: tries, repeats included
+-- prompt_tokens: sum
+-- completion_tokens: sum
+-- cost_usd: sum; null without prices
+-- median_latency_s: median seconds to the reply
+-- accepted: synthetic records that came of them
+-- usd_per_record: cost over accepted records
 -- needs: calls, synthetic
 with accepted as (select call_id, count(*) as records from synthetic where call_id is not null group by call_id)
 select c.step, c.model, count(*) as calls,

@@ -1,9 +1,19 @@
 -- For each current cluster of the real records: how often it was selected in the current rounds, and what came of it.
--- real_size: training records, by multiplicity; selections: that took it, or a record of it
--- generated: synthetic records that came from those; synthetic: weighted records in it, wherever they came from
--- real_share, synthetic_share, weighted_share: the cluster's share of each side; each adds up to 1
--- variance_left: posterior variance at its centroid after the last selection; high where neither selected nor, in
---     rounds, generated text has been
+-- key: cluster_id
+-- cluster_id: number, from 0
+-- label: the label that it was made within, see `clusters`
+-- real_size: training records in it, by multiplicity
+-- real_share: their share
+-- selections: of the current rounds, that took it or a record of it
+-- generated: synthetic records written for those selections
+-- synthetic: weighted synthetic records that lie in the cluster, by multiplicity, wherever they came from
+-- synthetic_share: their share
+-- weighted_share: their share of the weight
+-- variance_left: posterior variance at its centroid after the last selection; high where nothing was selected nor, in a
+--     later round, generated
+-- label_mix: list of {label, share}
+-- purity: share of the commonest label, see `clusters`
+-- radius: distance of the farthest member
 -- needs: clusters, cluster_members, selections, uncertainty, synthetic, synthetic_weighted, selection_rounds, current_runs
 with selected as (
     select s.cluster_id, count(*) as selections

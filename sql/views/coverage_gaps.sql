@@ -1,12 +1,17 @@
 -- What to generate next: where real training text lies and the weighted synthetic text is too thin. One line for each
--- label in each cluster, the largest gap first; without clusters, one for each label. From the newest measurement of
--- the current weights.
--- real_records: real training records that were measured there, by multiplicity; real_share: of all of those
--- weighted_share: the share of the weight that synthetic records of that label there have
--- missing_share: by how much that falls short of real_share; 0 if it does not
--- witness: mean over the real records; above 0 synthetic text is missing. The order is by witness * real_share
--- coverage: synthetic density over real density at the real records: 1 where they are alike, 0 where nothing is near
--- example_ids, examples: up to three real records where most is missing, and their texts
+-- label in each cluster, the largest gap (`witness` * `real_share`) first; without clusters, one for each label, and
+-- `cluster_id` is null. From the newest measurement of the current weights (see `witness`); empty before there is one.
+-- key: cluster_id, label
+-- cluster_id: see `clusters`; null for records that are in none
+-- label: the label
+-- real_records: real training records that were measured there, by multiplicity
+-- real_share: their share of all that were measured
+-- weighted_share: share of the weight that synthetic records of this label in this cluster have
+-- missing_share: `real_share` - `weighted_share`, or 0 if that is below 0
+-- witness: mean over the real records; above 0 synthetic text is missing
+-- coverage: synthetic over real density at the real records: 1 where they are alike, 0 where nothing is near
+-- example_ids: up to three real records where most is missing
+-- examples: their texts
 -- needs: witness, real, cluster_members, synthetic_weighted, current_runs, run_order
 with measured as (
     select arg_max(o.run_id, o.sequence) as run_id

@@ -1,6 +1,23 @@
--- Where each generated record came from: record, attributes, call, demonstrations, cluster.
--- text: of the synthetic record; demonstration_ids: real records that the model was shown
--- written_from: attributes of the selection, recombined (attributes drawn across selections), or demonstrations alone
+-- Where each generated record came from. Ingested records are not in it.
+-- key: id
+-- id: the synthetic record
+-- text: its text
+-- label: its label
+-- written_from: `attributes`, `recombined` or `demonstrations`, see `synthetic`
+-- attributes: list of {name, value}; null where it was written from demonstrations alone
+-- attributes_id: their name
+-- call_id: the call that wrote it
+-- model: the model
+-- template_hash: hash of the prompt's template
+-- finished_at: of the call, UTC
+-- selection_id: the selection
+-- selection_step: its step
+-- cluster_id: its cluster
+-- demonstration_ids: real records that the model was shown
+-- generate_run_id: the generate run
+-- reason_run_id: the run that wrote the attributes: of reason, or of generate where they were recombined
+-- select_run_id: the select run
+-- cluster_run_id: the cluster run
 -- needs: synthetic, attributes, selections, calls
 select y.id, y.text, y.label, y.written_from, a.attributes, y.attributes_id, y.call_id, c.model, c.template_hash, c.finished_at,
     y.selection_id, s.step as selection_step, s.cluster_id, s.demonstrations as demonstration_ids,

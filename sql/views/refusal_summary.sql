@@ -1,6 +1,14 @@
--- How many generated records each rule refused, for each run of generate and each model.
--- records: that came; accepted: of them; refused: those whose first failed rule this is; failed: those that fail it at
---     all; share: refused of all that came
+-- How many generated records each rule refused, for each run of generate and each model, the rule that refused most
+-- first. Rules that refused none are left out.
+-- key: run_id, model, rule
+-- run_id: the generate run
+-- model: the model that wrote
+-- rule: the rule: a column of `checks`
+-- records: that came
+-- accepted: of them
+-- refused: those whose first failed rule it is
+-- failed: those that fail it at all
+-- share: `refused` of all that came
 -- needs: checks, calls
 with results as (
     unpivot (

@@ -1,8 +1,23 @@
--- The current rounds, one a line: what was selected, what came of it, and whether it was worth it.
--- selections, first_variance, last_variance: of its selections: the variance before the first and the last
--- max_variance_before, max_variance_left: over the centroids of all clusters, before the first pick and after the last
--- generated: records that the language model wrote for it; records, mmd2_without, mmd2_with, improvement,
---     improvement_error, mmd2_floor, effective_share, decision: of the newest judgement, see rounds; null before it
+-- The current rounds, one a line: what was selected, what came of it, and whether it was worth it. The columns from
+-- `records` to `decision` are of the newest judgement, see `rounds`; null before there is one.
+-- key: round
+-- round: number, from 1
+-- selections: how many it made
+-- first_variance: posterior variance before the first of them
+-- last_variance: and before the last
+-- max_variance_before: the largest over the centroids of all clusters, before the first pick
+-- max_variance_left: and after the last
+-- stop_reason: why the selection ended; null where it made none
+-- generated: records that the language model wrote for it
+-- records: synthetic records that came in the round, ingested ones too
+-- mmd2_without: squared MMD to held-out real records, without the round's records
+-- mmd2_with: and with them
+-- improvement: the difference
+-- improvement_error: its standard error
+-- mmd2_floor: real against real
+-- effective_share: effective sample size of the weights, over the number of records
+-- decision: `continue` or `stop`
+-- select_run_id: the round's select run
 -- needs: selections, uncertainty, synthetic, rounds, selection_rounds, run_order
 with picked as (
     select run_id, count(*) as selections, arg_min(variance_before, step) as first_variance,

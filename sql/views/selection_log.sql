@@ -1,7 +1,31 @@
--- The selections of the current rounds, step by step, with the texts that the language model was shown.
--- unit, cluster_id, record_id: what was picked; cluster_size, cluster_radius, label_mix: of the cluster it is, or is in
--- score: what it was chosen by, see selections; uninformative: the length scale makes all picks equal
--- demonstrations: texts of the real records; demonstration_ids: their ids
+-- The selections of the current rounds, step by step, with the texts that the model was shown.
+-- key: round, step
+-- round: the round, from 1
+-- step: number within it, from 0
+-- unit: what was picked: `cluster` or `record`
+-- cluster_id: the cluster that was picked, or that the picked record is in
+-- record_id: the real record that was picked; null where a cluster was
+-- cluster_size: size of the cluster
+-- cluster_radius: its radius
+-- label_mix: its labels: list of {label, share}
+-- label: the label to write for
+-- label_name: what it means
+-- variance_before: posterior variance there before taking it
+-- variance_after: and after
+-- score: what it was chosen by, see `selections`
+-- mass: real training records of the unit, by multiplicity
+-- gap: how far alignment found text missing there, see `selections`; null without a guide
+-- demonstrations: texts of the real records shown
+-- demonstration_ids: their ids
+-- shown_by: how they were chosen: `spread`, `nearest` or `random`
+-- kernel: kernel of the Gaussian process
+-- length_scale: its length scale; null for a kernel that has its own
+-- length_scale_from: `median`, `given`, `learned` or `kernel`
+-- noise: its noise variance
+-- uninformative: whether the length scale is so short that all picks are equal
+-- seconds: from the start of the round's selection to the pick
+-- stop_reason: on the last step of a round, why it ended
+-- selection_id: its name
 -- needs: selections, clusters, real, selection_rounds, label_names
 with shown as (
     select s.run_id, s.step, list(r.text order by d.position) as texts

@@ -1,9 +1,10 @@
--- The synthetic records with their current sampling weight, without those that a person excluded.
--- weight: the share of draws that this record gets; over the set the weights sum to 1,
---     until records are excluded: the weights of the others are learned anew by align
--- weight_set: the name under which they were learned; synthetic_weighted_in(name) has those of another set
--- label_quality: the probability that the real data would give this text its label; null where it was not computed
+-- The synthetic records with their current weight, without excluded ones, with the user's own columns.
+-- key: id
+-- as: synthetic
 -- label_name: what the label means
+-- weight_set: the name of the set
+-- weight: the share of draws; the set sums to 1, until records are excluded and before `align` runs again
+-- label_quality: the probability that the real data would give this text its label; null where it was not computed
 -- needs: synthetic, weights, current_runs, exclusions, label_names, label_quality
 select s.*, n.label_name, w.weight_set, w.weight, q.quality as label_quality
 from synthetic s

@@ -1,12 +1,17 @@
--- Real and weighted synthetic records in one table, ready to train on.
--- origin: real or synthetic
--- sample_weight: a real record's multiplicity; synthetic records share the same total by their weights, so that both
---     sides count alike, also after records were excluded. Scale one side to change that.
+-- Real training records and weighted synthetic ones, ready to train on.
+-- key: origin, id
+-- origin: `real` or `synthetic`
+-- id: the record's id
+-- text: the text
+-- label: its label
+-- sample_weight: a real record's multiplicity; the synthetic ones share the same total by their weights
 -- needs: real, synthetic_weighted
 select 'real' as origin, id, text, label, cast(multiplicity as double) as sample_weight
 from real
 where split = 'train'
 union all
 select 'synthetic', id, text, label,
-    weight / sum(weight) over () * (select sum(multiplicity) from real where split = 'train')
+    -- Of decimals, whose sum does not depend on the order of addition, so that both surfaces say the same.
+    weight / (select sum(weight::decimal(38, 30))::double from synthetic_weighted)
+        * (select sum(multiplicity) from real where split = 'train')
 from synthetic_weighted

@@ -1,7 +1,13 @@
--- The weights of each record in two named sets side by side, for every pair of names. Excluded records are among them.
--- weight_set_a, weight_set_b: the names, a before b in the alphabet
--- weight_a, weight_b: 0 where the record is not in that set
--- log_ratio: ln(weight_b / weight_a): above 0 set b draws the record more often; null if either weight is 0
+-- The weights of each record in two named sets side by side, for every pair of names. Records that a person excluded
+-- since are among them.
+-- key: weight_set_a, weight_set_b, id
+-- weight_set_a: the name that comes first in the alphabet
+-- weight_set_b: the other
+-- id: the synthetic record
+-- label: its label
+-- weight_a: its weight in the first; 0 where it has none
+-- weight_b: and in the second
+-- log_ratio: ln(`weight_b` / `weight_a`): above 0 the second draws it more often; null if either is 0
 -- needs: weights, weight_sets
 with named as (
     select k.weight_set, w.id, w.label, w.weight from weights w join weight_sets k on k.run_id = w.run_id

@@ -129,12 +129,21 @@ def include(
 
 
 @app.command()
-def gc(path: Where, as_json: AsJson = False) -> None:
+def gc(
+    path: Where,
+    superseded: Annotated[
+        bool,
+        typer.Option(
+            "--superseded", help="Also drop weights, clusters and vectors that no current or tagged state needs."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Give back space: unfinished rows, old versions, orphan files."""
     from synalign.terminal import print_json, show_pairs
 
     with opened(path) as workspace:
-        dropped = workspace.gc()
+        dropped = workspace.gc(superseded=superseded)
     if as_json:
         print_json(dropped)
     else:

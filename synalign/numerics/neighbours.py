@@ -32,18 +32,32 @@ def nearest_cosine(units: np.ndarray, others: np.ndarray, own: np.ndarray | None
     Raises:
         NumericsError: if the two have different numbers of columns.
     """
+    return nearest_rows(units, others, own)[1]
+
+
+def nearest_rows(units: np.ndarray, others: np.ndarray, own: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each row the place of the one of `others` with the largest cosine similarity, int64 [n], and that
+    similarity, float32 [n]; -1 and -1 where there is none. Of several equally near, the first.
+
+    Arguments and errors are those of `nearest_cosine`.
+    """
     if units.shape[1] != others.shape[1]:
         raise NumericsError(f"rows of {units.shape[1]} and of {others.shape[1]} numbers cannot be compared.")
+    places = np.full(len(units), -1, dtype=np.int64)
     best = np.full(len(units), -1.0, dtype=np.float32)
     if not len(others):
-        return best
+        return places, best
     step = block_rows(len(others), 4)
     for start in range(0, len(units), step):
-        similar = units[start : start + step] @ others.T
+        here = slice(start, start + step)
+        similar = units[here] @ others.T
         if own is not None:
-            similar[np.arange(len(similar)), own[start : start + step]] = -1.0
-        best[start : start + step] = similar.max(axis=1)
-    return best
+            similar[np.arange(len(similar)), own[here]] = -np.inf
+        places[here] = similar.argmax(axis=1)
+        best[here] = similar[np.arange(len(similar)), places[here]]
+    alone = np.isneginf(best)
+    places[alone], best[alone] = -1, -1.0
+    return places, best
 
 
 def distinct_rows(units: np.ndarray, threshold: float) -> np.ndarray:

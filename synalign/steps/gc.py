@@ -8,11 +8,16 @@ from pathlib import Path
 
 from synalign.steps.context import Context
 from synalign.steps.embed import embedders
+from synalign.steps.superseded import superseded as superseded_runs
 from synalign.store.schemas import OWNED_BY_RUN, vectors_table
 
 
-def gc(context: Context, replies: bool = True) -> dict[str, int]:
-    """Clean up; return {"rows", "bytes", "tables", "replies"}: what was dropped, and the net bytes given back.
+def gc(context: Context, replies: bool = True, superseded: bool = False) -> dict[str, int]:
+    """Clean up; return {"runs", "rows", "bytes", "tables", "replies"}: what was dropped, and the net bytes given back.
+
+    With `superseded`, runs that neither the current state nor a tagged one needs, and that can be computed again, are
+    dropped first: weights, measurements, clusters and vectors; never records, selections or replies. An untagged state
+    before them lacks them from then on.
 
     Dropped are rows of runs that never finished, files that no table version names, old versions, tables of vectors
     whose embedder was never finished, and replies in the ledger that are in `calls` as well. Versions younger than 10
@@ -21,6 +26,9 @@ def gc(context: Context, replies: bool = True) -> dict[str, int]:
     another process is writing to it.
     """
     before = _size(context)
+    gone = superseded_runs(context) if superseded else []
+    if gone:
+        context.journal.drop(gone)
     rows = context.journal.sweep(OWNED_BY_RUN)
     kept = {vectors_table(embedder.name) for embedder in embedders(context)}
     stray = [name for name in context.lake.names() if name.startswith("vectors_") and name not in kept]
@@ -32,7 +40,7 @@ def gc(context: Context, replies: bool = True) -> dict[str, int]:
         context.lake.compact(name)
     context.progress("compacting tables", len(names), len(names))
     trimmed = _trim_ledger(context) if replies else 0
-    return {"rows": rows, "bytes": before - _size(context), "tables": len(stray), "replies": trimmed}
+    return {"runs": len(gone), "rows": rows, "bytes": before - _size(context), "tables": len(stray), "replies": trimmed}
 
 
 def _size(context: Context) -> int:

@@ -1,20 +1,27 @@
-"""Earlier states of a workspace: what a run, a tag or a time stands for, and the tags themselves.
+"""Earlier states of a workspace: what a run, a tag or a time stands for, the tags themselves, and what differs.
 
 Rows are only ever added, each under its run, so that a state is the runs that there were: no table is kept twice.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import pyarrow as pa
 
+from synalign import ids
 from synalign.errors import NotReadyError, UsageError
 from synalign.steps.context import Context
+from synalign.store import query
 from synalign.store.journal import Moment, now
 from synalign.store.schemas import TABLES
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 _SHOWN = 10
 #: A tag is no run id, no time, and nothing that a shell or a file name stumbles over.
@@ -116,3 +123,74 @@ def _moment_at(context: Context, time: datetime) -> Moment:
         first = f"the first run finished at {found[0][1].at:%Y-%m-%d %H:%M:%S}" if found else "nothing was done yet"
         raise UsageError(f"There was nothing in the workspace at {wanted:%Y-%m-%d %H:%M:%S} UTC: {first}.")
     return Moment(then[-1].sequence, wanted)
+
+
+def run_list(connection: DuckDBPyConnection, step: str | None = None) -> pl.DataFrame:
+    """Return the finished runs in order, of one step or of all: sequence, step, run_id, round, finished_at (UTC),
+    seconds, is_current, gone_back_to, tags, counts, parameters (both JSON), notes, package_version.
+
+    Raises:
+        UsageError: if no run is of that step.
+    """
+    frame = pl.from_arrow(query.named(connection, "run_list"))
+    assert isinstance(frame, pl.DataFrame)
+    there = frame["step"].unique(maintain_order=True).to_list()
+    if step is not None and step not in there:
+        raise UsageError(f"There is no run of a step {step!r}. There are runs of: {', '.join(there) or 'none yet'}.")
+    return frame if step is None else frame.filter(pl.col("step") == step)
+
+
+def difference(before: DuckDBPyConnection, after: DuckDBPyConnection) -> pl.DataFrame:
+    """Return what differs between two states, one thing a row: topic, name, before, after (text, null where it is not
+    there), change (float64, null for what is no number).
+
+    Topics: records, clusters, selections, calls, shares of labels, the alignment, the parameters of the current run of
+    each step as `step parameters`, and how far the weights moved.
+    """
+    sides = [_state(connection) for connection in (before, after)]
+    topics = list(dict.fromkeys(topic for topic, _ in [*sides[0], *sides[1]]))
+    keys = sorted({*sides[0], *sides[1]}, key=lambda key: (topics.index(key[0]), key[1]))
+    rows: list[tuple[str, str, Any, Any]] = [
+        (*key, sides[0].get(key), sides[1].get(key)) for key in keys if sides[0].get(key) != sides[1].get(key)
+    ]
+    rows += _moved(before, after)
+    schema = {"topic": pl.String, "name": pl.String, "before": pl.String, "after": pl.String, "change": pl.Float64}
+    return pl.DataFrame(
+        [(*row[:2], _shown(row[2]), _shown(row[3]), _change(*row[2:])) for row in rows], schema, orient="row"
+    )
+
+
+def _state(connection: DuckDBPyConnection) -> dict[tuple[str, str], Any]:
+    """Return the figures of a state and the parameters of its current runs, by topic and name."""
+    figures = query.named(connection, "state").to_pylist()
+    found: dict[tuple[str, str], Any] = {(row["topic"], row["name"]): row["value"] for row in figures}
+    for run in query.named(connection, "run_list").to_pylist():
+        if run["is_current"]:
+            for name, value in json.loads(run["parameters"]).items():
+                found[f"{run['step']} parameters", name] = ids.canonical_json(value) if value is not None else None
+    return found
+
+
+def _moved(before: DuckDBPyConnection, after: DuckDBPyConnection) -> list[tuple[str, str, Any, Any]]:
+    """Return how far the current weights of each label moved, where both states have weights, of different runs."""
+    runs = [
+        [row["run_id"] for row in query.named(connection, "weight_sets").to_pylist() if row["is_current"]]
+        for connection in (before, after)
+    ]
+    if not all(runs) or runs[0] == runs[1]:
+        return []
+    rows = query.named(after, "drift", {"run_a": runs[0][0], "run_b": runs[1][0]}).to_pylist()
+    moved = [(row["stratum"], row["total_variation"]) for row in rows if row["total_variation"]]
+    return [("weights moved (total variation)", stratum, None, amount) for stratum, amount in moved]
+
+
+def _shown(value: Any) -> str | None:
+    if isinstance(value, float):
+        return f"{value:.0f}" if value.is_integer() else f"{value:.6g}"
+    return None if value is None else str(value)
+
+
+def _change(before: Any, after: Any) -> float | None:
+    if isinstance(before, float) or isinstance(after, float):
+        return (after or 0.0) - (before or 0.0)
+    return None

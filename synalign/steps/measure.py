@@ -1,5 +1,6 @@
-"""measure: how near the weighted synthetic records are to the real ones, by several statistics, and where they are
-missing. It measures a finished weighting, so that it can be repeated when records come in, and learns nothing."""
+"""measure: how near the weighted synthetic records are to the real ones, by several statistics, where they are
+missing, and what the nearest real record of each is. It measures a finished weighting, so that it can be repeated when
+records come in, and learns nothing."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from synalign.numerics.blocks import FeatureBlocks
 from synalign.numerics.dual import effective_size
 from synalign.numerics.kernels import median_distance
 from synalign.numerics.mmd import mmd2
+from synalign.numerics.neighbours import nearest_rows, unit_rows
 from synalign.numerics.statistics import classifier_two_sample_auc, permutation_test, prdc, resample, share_distance
 from synalign.numerics.witness import witness
 from synalign.steps import embed as embedding
@@ -27,10 +29,15 @@ from synalign.steps.sides import Side, Strata, find_strata, read_sides, rows_of_
 from synalign.steps.weight_sets import fitted_run, settings_of, weighted_records
 from synalign.store.journal import Clock, Plan, Run
 from synalign.store.lake import is_in, quote
-from synalign.store.schemas import ORIGINS, TABLES
+from synalign.store.schemas import ORIGINS, REAL, TABLES
 
 #: Records of each side that statistics are computed on, at most; the permutation test holds a square of twice as many.
 MAX_RECORDS, MAX_PERMUTED = 2_000, 1_000
+
+#: Raised when other rows are written of the same weights.
+_VERSION = 2
+
+_TABLES = ("metrics", "witness", "neighbours")
 
 #: Records of the test split from which it, and not the training split, is what is compared with.
 MIN_TEST = 50
@@ -55,7 +62,8 @@ class _Sample:
 
 
 def measure(context: Context, run: Run) -> Outcome:
-    """Measure the weights of one run against the real records there are now, and write `metrics` and `witness`.
+    """Measure the weights of one run against the real records there are now, and write `metrics`, `witness` and
+    `neighbours`.
 
     Statistics use the test split where it has MIN_TEST records: the weights were fitted to the others. The permutation
     test needs it, since a fit to the very records that it is tested on would make its p-value mean nothing.
@@ -64,11 +72,11 @@ def measure(context: Context, run: Run) -> Outcome:
     sources = [source.run_id for origin in ORIGINS for source in record_runs(context, origin)]
     verdicts = [source.run_id for source in context.journal.runs("exclude")]
     clusters = [found.run_id for found in [context.journal.current("cluster")] if found]
-    plan = Plan("measure", {}, [run.run_id, *sources, *verdicts, *clusters], context.config.seed)
+    plan = Plan("measure", {}, [run.run_id, *sources, *verdicts, *clusters], context.config.seed, version=_VERSION)
     done = context.journal.get(plan.run_id)
     if done is not None:
         return reuse(context, done)
-    context.journal.sweep(("metrics", "witness"))
+    context.journal.sweep(_TABLES)
     context.progress("measuring", 0, 1)
     fitted = fitted_run(context, run)
     settings, embedder = settings_of(fitted)
@@ -87,11 +95,12 @@ def measure(context: Context, run: Run) -> Outcome:
         for row in [*_statistics(sample, seed, notes), *_shares(context, sides, synthetic["weight"])]:
             metrics.append(common | {"scope": "*", "weight_set": set_name, "seed": seed} | row)
         context.lake.insert("witness", _witness_rows(context, sides, strata, synthetic, fitted, common))
+        context.lake.insert("neighbours", _neighbour_rows(sides, seed, common))
     context.lake.insert("metrics", pa.Table.from_pylist(metrics, schema=TABLES["metrics"].schema))
     context.progress("measuring", 1, 1)
     values = {row["metric"]: row["value"] for row in metrics}
     counts = {name: values.get(name) for name in ("auc_weighted", "mmd2_unbiased", "coverage", "label_distance")}
-    return finish(context, plan, clock, counts, notes, ("metrics", "witness"))
+    return finish(context, plan, clock, counts, notes, _TABLES)
 
 
 def _sample(sides: dict[str, Side], weights: np.ndarray, seed: int) -> _Sample:
@@ -184,6 +193,30 @@ def _shares(context: Context, sides: dict[str, Side], weight: pl.Series) -> Iter
         for suffix, amounts in {"_raw": synthetic.multiplicity, "": weight.to_numpy()}.items():
             found = share_distance(known, np.bincount(there, amounts, minlength=count))
             yield sizes | {"metric": f"{name}_distance{suffix}", "value": found}
+
+
+def _neighbour_rows(sides: dict[str, Side], seed: int, common: dict[str, str]) -> pa.Table:
+    """Return the rows of `neighbours`: of at most MAX_RECORDS of each side the nearest real training record."""
+    real = sides[REAL]
+    units = unit_rows(real.matrix)
+    rows = []
+    for origin in ORIGINS:
+        side = sides[origin]
+        random = np.random.default_rng(child_seed(seed, "neighbours", origin))
+        chosen = np.sort(random.choice(len(side), min(MAX_RECORDS, len(side)), replace=False))
+        own = chosen if origin == REAL else None
+        places, similar = nearest_rows(unit_rows(side.matrix[chosen]), units, own)
+        there = places >= 0  # the only real record has no other
+        columns: Sequence[pl.Series] = [
+            side.frame["id"].gather(chosen[there]),
+            side.frame["label"].gather(chosen[there]),
+            real.frame["id"].gather(places[there]).alias("neighbour_id"),
+            real.frame["label"].gather(places[there]).alias("neighbour_label"),
+            pl.Series("similarity", similar[there].astype(np.float64)),
+        ]
+        rows.append(pl.DataFrame(columns).with_columns(pl.lit(origin).alias("origin")))
+    frame = pl.concat(rows).with_columns(pl.lit(value).alias(name) for name, value in common.items())
+    return frame.select(TABLES["neighbours"].schema.names).to_arrow()
 
 
 def _finished(context: Context) -> list[str]:

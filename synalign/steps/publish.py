@@ -15,8 +15,10 @@ def publish_if_stale(context: Context, path: Path) -> bool:
     done = context.journal.runs()
     ledger = [context.ledger.state(), context.lake.version("calls")]
     activations = context.lake.read("activations", ["sequence"]).num_rows
+    tags = context.lake.read("tags", ["number"]).num_rows
     labels = context.config.task.labels
-    state = ids.digest(["catalog/1", __version__, len(done), activations, ledger, labels])
+    names = ids.digest([run.run_id for run in done])  # not their number: gc may drop some
+    state = ids.digest(["catalog/2", __version__, names, activations, tags, ledger, labels])
     if catalog.published_state(path) == state:
         return False
     context.progress("publishing the catalog", 0, 1)

@@ -1,12 +1,13 @@
 """The published catalog: the relations of a workspace as one DuckDB file, for everyone who has no SynAlign.
 
 Base relations and what is queried most are plain tables in it, since a view that joins took 27 times a table's time.
+A view that joins nothing, such as training_mix, takes no longer than a table, and no room.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from synalign.store.ledger import Ledger
 from synalign.store.query import SETTINGS, connect, interruptible, literal
 
 #: Views that are stored as tables when the catalog is published.
-MATERIALISED = ("synthetic_weighted", "training_mix")
+MATERIALISED = ("synthetic_weighted",)
 
 _TEMPORARY_SUFFIX = ".publishing"
 
@@ -61,12 +62,10 @@ def publish(lake: Lake, ledger: Ledger, labels: Mapping[str, str], path: Path, s
                 connection.execute(f"create {kind} {statement.name} as\n{statement.sql}")
             for statement in statements.load("macros"):
                 connection.execute(statement.sql)
-            for area in ("base", "views"):
-                for statement in statements.load(area):
-                    kind = "table" if area == "base" or statement.name in MATERIALISED else "view"
-                    connection.execute(f"comment on {kind} {statement.name} is {literal(statement.about)}")
-            for statement in statements.load("macros"):
-                connection.execute(f"comment on macro table {statement.name} is {literal(statement.about)}")
+            connection.execute("begin transaction")  # One for all comments: one for each took ten times as long.
+            for comment in _comments():
+                connection.execute(comment)
+            connection.execute("commit")
             connection.execute("use memory")
             connection.execute("detach published")
         temporary.chmod(0o444)
@@ -82,6 +81,18 @@ def publish(lake: Lake, ledger: Ledger, labels: Mapping[str, str], path: Path, s
     finally:
         with suppress(OSError):  # What stands in the way was said above.
             _remove(temporary)
+
+
+def _comments() -> Iterator[str]:
+    """Yield the SQL that says in the catalog what each relation, column and macro is for."""
+    for area in statements.RELATIONS:
+        for statement in statements.load(area):
+            kind = "table" if area == "base" or statement.name in MATERIALISED else "view"
+            yield f"comment on {kind} {statement.name} is {literal(statement.about)}"
+            for column, meaning in statements.meanings(statement).items():
+                yield f'comment on column {statement.name}."{column}" is {literal(meaning)}'
+    for statement in statements.load("macros"):
+        yield f"comment on macro table {statement.name} is {literal(statement.about)}"
 
 
 def _remove(path: Path) -> None:

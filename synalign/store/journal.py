@@ -16,11 +16,12 @@ from typing import Any
 import pyarrow as pa
 
 from synalign import ids
-from synalign.store.lake import Lake, is_in, quote
+from synalign.store.lake import Lake, is_in
 from synalign.store.schemas import TABLES
 from synalign.version import __version__
 
 _READ = ["run_id", "sequence", "step", "parameters", "seed", "inputs", "counts"]
+_ACTIVATIONS = ["sequence", "step", "run_id"]
 
 
 @dataclass(frozen=True)
@@ -87,38 +88,26 @@ class Journal:
 
     def runs(self, step: str | None = None) -> list[Run]:
         """Return the finished runs, of one step or of all, in the order in which they finished."""
-        return self._runs(f"step = {quote(step)}" if step else None)
+        return [_run(row) for row in self._rows() if step is None or row["step"] == step]
 
     def get(self, run_id: str) -> Run | None:
         """Return a finished run by its name."""
-        return next(iter(self._runs(f"run_id = {quote(run_id)}")), None)
+        return next((_run(row) for row in self._rows() if row["run_id"] == run_id), None)
 
-    def _runs(self, where: str | None) -> list[Run]:
-        rows = self._lake.read("runs", _READ, where=where).to_pylist()
-        rows.sort(key=lambda row: row["sequence"])
-        return [
-            Run(
-                row["run_id"],
-                row["sequence"],
-                row["step"],
-                json.loads(row["parameters"]),
-                row["seed"],
-                row["inputs"],
-                json.loads(row["counts"]),
-            )
-            for row in rows
-        ]
+    def _rows(self) -> list[dict[str, Any]]:
+        return sorted(self._lake.rows("runs", _READ), key=lambda row: row["sequence"])
 
     def current(self, step: str) -> Run | None:
         """Return the run of `step` that later steps build on: finished or activated last."""
         return next(iter(self.latest(step)), None)
 
-    def latest(self, step: str) -> list[Run]:
-        """Return the finished runs of `step`, the one that was finished or activated last first."""
-        runs = {run.run_id: run for run in self.runs(step)}
+    def latest(self, step: str, until: int | None = None) -> list[Run]:
+        """Return the finished runs of `step`, the one that was finished or activated last first; as it was after the
+        run or activation of the number `until`, if that is given."""
+        runs = {run.run_id: run for run in self.runs(step) if until is None or run.sequence <= until}
         order = {run_id: run.sequence for run_id, run in runs.items()}
-        for row in self._lake.read("activations", where=f"step = {quote(step)}").to_pylist():
-            if row["run_id"] in runs:
+        for row in self._lake.rows("activations", _ACTIVATIONS):
+            if row["step"] == step and row["run_id"] in runs and (until is None or row["sequence"] <= until):
                 order[row["run_id"]] = max(order[row["run_id"]], row["sequence"])
         return sorted(runs.values(), key=lambda run: order[run.run_id], reverse=True)
 
@@ -143,6 +132,11 @@ class Journal:
         """
         finished = [run.run_id for run in self.runs()]
         return sum(self._lake.delete(name, is_in("run_id", finished, negate=True)) for name in tables)
+
+    def drop(self, run_ids: Sequence[str]) -> None:
+        """Take runs out, all at once: what they wrote is not seen from then on, and `sweep` drops it."""
+        self._lake.delete("runs", is_in("run_id", run_ids))
+        self._lake.delete("activations", is_in("run_id", run_ids))
 
     def finish(
         self, plan: Plan, clock: Clock, counts: Mapping[str, Any], notes: Sequence[str] = (), tables: Sequence[str] = ()
@@ -171,8 +165,18 @@ class Journal:
         )
 
     def _next_sequence(self) -> int:
-        highest = [
-            max(self._lake.read(name, ["sequence"])["sequence"].to_pylist(), default=0)
-            for name in ("runs", "activations")
-        ]
-        return max(highest) + 1
+        rows = [*self._lake.rows("runs", _READ), *self._lake.rows("activations", _ACTIVATIONS)]
+        return max((row["sequence"] for row in rows), default=0) + 1
+
+
+def _run(row: Mapping[str, Any]) -> Run:
+    """Return a row of `runs` with values of its own, which callers may change."""
+    return Run(
+        row["run_id"],
+        row["sequence"],
+        row["step"],
+        json.loads(row["parameters"]),
+        row["seed"],
+        list(row["inputs"] or ()),
+        json.loads(row["counts"]),
+    )

@@ -1,27 +1,51 @@
 """The shipped SQL: one query a file, with a head that says what it is for. No database is imported here.
 
-A file begins with comment lines. `-- needs: a, b` names the relations it reads, which decides the order in which views
-are made; the rest is prose, of which `-- column: meaning` lines describe the result.
+A file begins with comment lines. First comes prose that says what it is for, then fields, one a line and continued on
+lines that are indented by four more spaces:
+
+    -- needs: a, b              the relations it reads, which decides the order of definition; every file has it
+    -- key: id                  the columns that name a row
+    -- as: real                 columns that are not described here mean what they mean there
+    -- argument n: meaning      of a macro
+    -- example: select ...      a query
+    -- column: meaning          of the result
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 
 from synalign import resources
 from synalign.errors import StoreError
 
+#: What can be read from: tables and views, and macros that give a table.
+RELATIONS = ("base", "views")
+AREAS = (*RELATIONS, "macros")
+
+_FIELD = re.compile(r"(argument )?([a-z_][a-z0-9_]*):(?: (.+))?")
+_INDENT = "    "
+_NAMED = ("needs", "key", "as", "example")
+
 
 @dataclass(frozen=True)
 class Statement:
-    """One file of `sql/`: its name, what it reads, the prose of its head, and the SQL itself."""
+    """One file of `sql/`: its name, what it reads, its head as text, and the SQL itself; and the parts of the head:
+    what it is for, the columns that name a row, what columns mean and where those that are not told are, the arguments
+    of a macro, and a query that uses it."""
 
     name: str
     needs: tuple[str, ...]
     about: str
     sql: str
+    purpose: str = ""
+    key: tuple[str, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
+    like: str | None = None
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    example: str | None = None
 
 
 def load(area: str) -> list[Statement]:
@@ -35,16 +59,65 @@ def read(area: str, name: str) -> Statement:
     """Return one statement.
 
     Raises:
-        StoreError: if the file's head lacks its purpose or its `needs` line.
+        StoreError: if the file's head lacks its purpose or its `needs` line, or has a line that is no field.
     """
-    lines = resources.text(f"sql/{area}/{name}.sql").splitlines()
-    head = [line[2:].strip() for line in _leading_comments(lines)]
-    needs = [line.removeprefix("needs:").strip() for line in head if line.startswith("needs:")]
-    about = "\n".join(line for line in head if not line.startswith("needs:")).strip()
-    if not about or len(needs) != 1:
-        raise StoreError(f"sql/{area}/{name}.sql needs a comment that says what it is for, and one '-- needs:' line.")
+    place = f"sql/{area}/{name}.sql"
+    lines = resources.text(place).splitlines()
+    head = [line[2:].removeprefix(" ") for line in _leading_comments(lines)]
+    start = next((number for number, line in enumerate(head) if _FIELD.fullmatch(line)), len(head))
+    purpose = "\n".join(head[:start]).strip()
+    fields = _fields(place, head[start:])
+    if not purpose or "needs" not in fields:
+        raise StoreError(f"{place} needs a comment that says what it is for, and one '-- needs:' line.")
     body = "\n".join(lines[len(head) :]).strip().rstrip(";")
-    return Statement(name, tuple(part.strip() for part in needs[0].split(",") if part.strip()), about, body)
+    return Statement(
+        name,
+        needs=_listed(fields["needs"]),
+        about="\n".join(line for line in head if not line.startswith("needs:")).strip(),
+        sql=body,
+        purpose=purpose,
+        key=_listed(fields.get("key", "")),
+        columns={key: text for key, text in fields.items() if key not in _NAMED and " " not in key},
+        like=fields.get("as"),
+        arguments={key.split()[1]: text for key, text in fields.items() if " " in key},
+        example=fields.get("example"),
+    )
+
+
+def meanings(statement: Statement) -> dict[str, str]:
+    """Return what the columns of a relation or macro mean, also those of the relation that it refers to.
+
+    Raises:
+        StoreError: if there is no such relation.
+    """
+    if statement.like is None:
+        return dict(statement.columns)
+    area = next((area for area in RELATIONS if statement.like in resources.names(f"sql/{area}", ".sql")), None)
+    if area is None:
+        raise StoreError(f"sql/: {statement.name} is described as {statement.like!r}, which is no relation.")
+    return meanings(read(area, statement.like)) | dict(statement.columns)
+
+
+def _fields(place: str, lines: Iterable[str]) -> dict[str, str]:
+    """Return the fields of a head by name, those of arguments as "argument <name>"."""
+    found: dict[str, str] = {}
+    last = ""
+    for line in lines:
+        match = _FIELD.fullmatch(line)
+        if match is not None:
+            last = (match[1] or "") + match[2]
+            if last in found:
+                raise StoreError(f"{place} says twice what {last!r} is.")
+            found[last] = match[3] or ""
+        elif line.startswith(_INDENT):
+            found[last] += " " + line.strip()
+        else:
+            raise StoreError(f"{place}: '-- {line}' is no '-- column: meaning', and no indented continuation of one.")
+    return found
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _leading_comments(lines: Iterable[str]) -> Iterable[str]:

@@ -8,7 +8,7 @@ from scipy.spatial.distance import cdist
 
 from synalign.errors import NumericsError
 from synalign.numerics import neighbours
-from synalign.numerics.neighbours import distinct_rows, nearest_cosine, nearness_limit, unit_rows
+from synalign.numerics.neighbours import distinct_rows, nearest_cosine, nearest_rows, nearness_limit, unit_rows
 
 
 @pytest.fixture(autouse=True, params=[2, 1_000_000], ids=["two rows at a time", "all at once"])
@@ -48,6 +48,33 @@ def test_a_row_is_not_its_own_neighbour() -> None:
     chosen = np.array([4, 1, 5])
     found = nearest_cosine(units[chosen], units, chosen)
     np.testing.assert_allclose(found, 1 - distances.min(axis=1)[chosen], atol=1e-6)
+
+
+def test_the_place_of_the_nearest_is_that_of_scipy() -> None:
+    here, there = directions(9, 7), directions(6, 8)
+    places, similar = nearest_rows(unit_rows(here), unit_rows(there))
+    distances = cdist(here, there, "cosine")
+    np.testing.assert_array_equal(places, distances.argmin(axis=1))
+    np.testing.assert_allclose(similar, 1 - distances.min(axis=1), atol=1e-6)
+    chosen = np.array([5, 0])
+    itself = cdist(there, there, "cosine") + np.diag([9.0] * 6)
+    places, _ = nearest_rows(unit_rows(there)[chosen], unit_rows(there), chosen)
+    np.testing.assert_array_equal(places, itself.argmin(axis=1)[chosen])
+    with pytest.raises(NumericsError, match="5 and of 4 numbers"):
+        nearest_rows(unit_rows(here), directions(2, 0, 4))
+
+
+def test_of_equally_near_rows_the_first_and_of_none_minus_one() -> None:
+    """The opposite of a row is a neighbour too, at -1; a row that is all there is has none."""
+    units = np.array([[1.0, 0], [0, 1], [1, 0], [-1, 0]], dtype=np.float32)
+    places, similar = nearest_rows(units[:1], units, np.array([0]))
+    assert (places.tolist(), similar.tolist()) == ([2], [1.0])
+    assert nearest_rows(units[:1], units)[0].tolist() == [0]
+    places, similar = nearest_rows(units[:1], units[[0, 3]], np.array([0]))
+    assert (places.tolist(), similar.tolist()) == ([1], [-1.0])
+    for others, own in ((units[:1], np.array([0])), (units[:0], None)):
+        places, similar = nearest_rows(units[:1], others, own)
+        assert (places.tolist(), similar.tolist()) == ([-1], [-1.0])
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+from scipy.spatial.distance import cdist
 
 import synalign as sa
 from tests.steps.workspaces import FIXED, copy, corpus, make, one, rows
@@ -63,6 +65,48 @@ def test_the_summary_shows_the_newest_measurement_of_the_whole(split: sa.Workspa
     values = {row["metric"]: row["value"] for row in rows(split, "from metrics")}
     assert row["auc"] == values["auc_weighted"]
     assert row["coverage"] == values["coverage"]
+
+
+def test_the_nearest_real_record_of_each(split: sa.Workspace) -> None:
+    """Against all distances, by scipy, of the vectors as they are stored."""
+    (embedder,) = rows(split, "select embedder from alignments limit 1")
+    stored = split._lake.read(f"vectors_{embedder['embedder']}").to_pylist()
+    vectors = {(row["origin"], row["id"]): row["vector"] for row in stored}
+    real = rows(split, "select id, label from real where split = 'train' order by id")
+    matrix = np.array([vectors["real", row["id"]] for row in real])
+    found = rows(split, "from neighbours")
+    assert {(row["origin"], row["id"]) for row in found} == {("real", row["id"]) for row in real} | {
+        ("synthetic", row["id"]) for row in rows(split, "from synthetic_weighted")
+    }
+    labels = {("real", row["id"]): row["label"] for row in real} | {
+        ("synthetic", row["id"]): row["label"] for row in rows(split, "from synthetic")
+    }
+    places = {row["id"]: place for place, row in enumerate(real)}
+    for row in found:
+        distance = cdist([vectors[row["origin"], row["id"]]], matrix, "cosine")[0]
+        if row["origin"] == "real":
+            distance[places[row["id"]]] = 9
+        assert row["similarity"] == pytest.approx(1 - distance.min(), abs=1e-5)
+        assert distance[places[row["neighbour_id"]]] == pytest.approx(distance.min(), abs=1e-5)
+        assert row["label"] == labels[row["origin"], row["id"]]
+        assert row["neighbour_label"] == labels["real", row["neighbour_id"]]
+    mixed = rows(
+        split, "select origin, label, sum(share) as share, sum(records) as n from label_confusion group by all"
+    )
+    assert all(row["share"] == pytest.approx(1) for row in mixed)
+    assert sum(row["n"] for row in mixed) == len(found)
+
+
+def test_of_many_records_a_sample_is_looked_at(split: sa.Workspace, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("synalign.steps.measure.MAX_RECORDS", 30)
+    workspace = copy(split, tmp_path / "w")
+    workspace.exclude("id = (select min(id) from synthetic)")
+    workspace.align(**FIXED)
+    newest = "run_id = (select arg_max(run_id, sequence) from runs where step = 'measure')"
+    found = rows(workspace, f"select origin, count(*) as n from neighbours where {newest} group by 1 order by 1")
+    assert found == [{"origin": "real", "n": 30}, {"origin": "synthetic", "n": 30}]
+    near = f"select max(similarity) as best from neighbours n where {newest} and origin = 'synthetic'"
+    assert one(workspace, near) <= 1 + 1e-6
 
 
 def test_without_enough_test_records_the_training_ones_are_compared(tmp_path: Path) -> None:

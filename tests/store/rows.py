@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ import synalign as sa
 from synalign.store.lake import Lake
 from synalign.store.schemas import TABLES
 
-_AT = datetime(2026, 1, 2, 3, 4, 5)
+#: The run or activation of sequence n was n minutes later.
+BEGUN = datetime(2026, 1, 2, 3, 4, 5)
 _random = random.Random(11)
 
 #: In the order in which they finished; the rest of each name is the step.
@@ -29,7 +30,10 @@ RUNS = [
     "round_again", "select_other", "select_2", "annotate_1", "annotate_2",
 ]  # fmt: skip
 #: The selections that led to others; the current one is that of the second round.
-INPUTS = {"select": ["cluster"], "select_other": ["cluster"], "select_2": ["cluster", "generate", "select"]}
+INPUTS = {
+    "select": ["cluster"], "select_other": ["cluster"], "select_2": ["cluster", "generate", "select"],
+    "generate": ["select", "reason"],
+}  # fmt: skip
 ROUND_OF = {"select": 1, "select_other": 1, "select_2": 2, "round_1": 1, "round_again": 1}
 #: Runs gone back to, in that order, after all had finished.
 ACTIVATIONS = ["align_other_1", "align_new", "measure_1"]
@@ -86,6 +90,18 @@ CHECKED = {
     ("generate", "repair", 0): {"label": None, "copied": False},
     ("generate_killed", "call", 0): {"label": False, "copied": False},
 }
+#: call -> the run that asked, days after the begin, prompt and completion tokens, cost
+CALLS = {
+    "stated": ("reason", 0, 100, 40, 0.25),
+    "call": ("generate", 0, 200, 60, 0.5),
+    "repair": ("generate", 1, 50, 20, 0.125),
+    "annotated": ("annotate_1", 1, 7, 3, 0.0625),
+}
+#: What was refused: a record, and replies or parts of them that could not be read.
+REJECTED = [
+    ("call", 1, "label"), ("call", -2, "broken_item"), ("call", -3, "broken_item"), ("repair", -1, "truncated"),
+    ("repair", -2, "broken_item"),
+]  # fmt: skip
 #: origin, id -> the tone that each annotate run states; the later counts.
 TONES = {
     ("annotate_1", "real", "r00"): "warm",
@@ -94,6 +110,9 @@ TONES = {
     ("annotate_2", "synthetic", "s01"): "warm",
     ("annotate_killed", "real", "r00"): "cold",
 }
+
+#: name, sequence, note, whether it was taken away: of a name the last counts.
+TAGS = [("v1", 9, "first", False), ("old", 4, None, False), ("v1", 13, "moved", False), ("old", 4, None, True)]
 
 _LABEL_OF = {row["id"]: row["label"] for row in SYNTHETIC}
 
@@ -164,6 +183,21 @@ WITNESS = {
 }
 
 
+def _nearest(own: str) -> tuple[str, float]:
+    """A real training record, not the one of that id, and a similarity."""
+    return _random.choice([row["id"] for row in TRAIN if row["id"] != own]), _random.random()
+
+
+#: measure run -> origin, id -> (nearest real training record, similarity); one of them was excluded since.
+NEAREST = {
+    run: {
+        (origin, row["id"]): _nearest(row["id"])
+        for origin, records in (("real", TRAIN[:20]), ("synthetic", SYNTHETIC))
+        for row in records
+        if origin == "real" or row["id"] in WEIGHTS[align]
+    }
+    for run, align in MEASURES.items()
+}
 #: run, step, selection, cluster, whether it is the run's last
 PICKS = [
     ("select", 0, "pick", 1, True),
@@ -201,6 +235,11 @@ def put(lake: Lake, name: str, rows: list[dict[str, Any]]) -> None:
     assert lake.insert(name, pa.Table.from_pylist([blank | row for row in rows], schema=schema)) == len(rows)
 
 
+def minute(sequence: int) -> datetime:
+    """Return when the run or activation of that number was."""
+    return BEGUN + timedelta(minutes=sequence)
+
+
 def step_of(run: str) -> str:
     """Return the step of a run by its name here."""
     return run.partition("_")[0]
@@ -224,26 +263,11 @@ def _own() -> dict[str, list[dict[str, Any]]]:
     ]
     tags = [
         {
-            "number": 1,
-            "name": "v1",
-            "sequence": 9,
-            "state_at": _AT,
-            "note": "first",
-            "tagged_at": _AT,
-            "dropped": False,
-        },
-        {"number": 2, "name": "old", "sequence": 4, "state_at": _AT, "tagged_at": _AT, "dropped": False},
-        {
-            "number": 3,
-            "name": "v1",
-            "sequence": 13,
-            "state_at": _AT,
-            "note": "moved",
-            "tagged_at": _AT,
-            "dropped": False,
-        },
-        {"number": 4, "name": "old", "sequence": 4, "state_at": _AT, "tagged_at": _AT, "dropped": True},
-    ]
+            "number": number, "name": name, "sequence": sequence, "state_at": minute(sequence), "note": note,
+            "tagged_at": minute(30), "dropped": dropped,
+        }
+        for number, (name, sequence, note, dropped) in enumerate(TAGS, start=1)
+    ]  # fmt: skip
     multiplicities = [
         {"run_id": run, "origin": origin, "id": row["id"], "multiplicity": row["multiplicity"]}
         for run, origin, rows in (("ingest", "real", REAL), ("ingest_2", "synthetic", SYNTHETIC))
@@ -255,19 +279,22 @@ def _own() -> dict[str, list[dict[str, Any]]]:
             "run_id": run, "sequence": number, "step": step_of(run), "parameters": "{}", "seed": 0,
             "round": ROUND_OF.get(run, 0), "inputs": INPUTS.get(run, []), "table_versions": "{}",
             "counts": json.dumps({"records": 1}), "notes": [], "seconds": 0.5,
-            "started_at": _AT, "finished_at": _AT, "package_version": "0",
+            "started_at": BEGUN, "finished_at": minute(number), "package_version": "0",
         }
         for number, run in enumerate(RUNS, start=1)
     ]  # fmt: skip
     activations = [
-        {"sequence": number, "step": step_of(run), "run_id": run, "at": _AT}
+        {"sequence": number, "step": step_of(run), "run_id": run, "at": minute(number)}
         for number, run in enumerate(ACTIVATIONS, start=len(RUNS) + 1)
     ]
     return {
         "real": real,
         "synthetic": synthetic,
         "multiplicities": multiplicities,
-        "exclusions": [{"run_id": "exclude", "id": EXCLUDED, "excluded": True, "reason": "a test"}],
+        "exclusions": [
+            {"run_id": "exclude", "id": name, "excluded": excluded, "reason": "a test"}
+            for name, excluded in ((EXCLUDED, True), ("s05", False))
+        ],
         "runs": runs,
         "activations": activations,
         "tags": tags,
@@ -345,13 +372,15 @@ def _learned() -> dict[str, list[dict[str, Any]]]:
             {
                 "call_id": name, "run_id": step, "step": step, "status": "complete", "attempts": 1, "model": "m1",
                 "subject": "s", "seed": 1, "repairs": "call" if name == "repair" else None,
-                "batch_id": "b1" if name == "call" else None,
+                "batch_id": "b1" if name == "call" else None, "finished_at": BEGUN + timedelta(days=day),
+                "prompt_tokens": prompt, "completion_tokens": completion, "cost_usd": cost,
             }
-            for name, step in (
-                ("stated", "reason"), ("call", "generate"), ("repair", "generate"), ("annotated", "annotate_1")
-            )
+            for name, (step, day, prompt, completion, cost) in CALLS.items()
         ],
-        "rejections": [{"run_id": "generate", "call_id": "call", "index": 1, "reason": "label"}],
+        "rejections": [
+            {"run_id": "generate", "call_id": call, "index": index, "reason": reason}
+            for call, index, reason in REJECTED
+        ],
         "checks": [
             {
                 "run_id": run, "call_id": call, "index": index, "accepted": False not in passed.values(),
@@ -416,6 +445,15 @@ def _measured() -> dict[str, list[dict[str, Any]]]:
         for run, found in WITNESS.items()
         for name, (here, there) in found.items()
     ]  # fmt: skip
+    neighbours = [
+        {
+            "run_id": run, "weights_run_id": MEASURES[run], "origin": origin, "id": name, "neighbour_id": near,
+            "label": (label_of if origin == "real" else _LABEL_OF)[name], "neighbour_label": label_of[near],
+            "similarity": similarity,
+        }
+        for run, found in NEAREST.items()
+        for (origin, name), (near, similarity) in found.items()
+    ]  # fmt: skip
     return {
         "weights": weights,
         "label_quality": quality,
@@ -423,4 +461,5 @@ def _measured() -> dict[str, list[dict[str, Any]]]:
         "strength_curve": curve,
         "metrics": metrics,
         "witness": witness,
+        "neighbours": neighbours,
     }

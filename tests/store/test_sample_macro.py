@@ -8,6 +8,7 @@ import duckdb
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import binom
 
 import synalign as sa
 from synalign.errors import UsageError
@@ -44,15 +45,20 @@ def draw(connection, n: int, seed: int, size: int) -> np.ndarray:
     return copies
 
 
+def hashed(text: str) -> int:
+    """What DuckDB's md5_number gives: the digest as a number, its first byte the lowest."""
+    return int.from_bytes(hashlib.md5(text.encode()).digest(), "little")
+
+
 def systematic(weights: np.ndarray, n: int, seed: int) -> np.ndarray:
     """The same sample, worked out by placing n equally spaced points on the line of weights."""
     order = sorted(
         (number for number in range(len(weights)) if weights[number] > 0),
-        key=lambda number: (hashlib.md5(f"id{number}:{seed}".encode()).hexdigest(), f"id{number}"),
+        key=lambda number: hashed(f"id{number}:{seed}"),
     )
     reach = np.cumsum(weights[order])
     reach /= reach[-1]
-    start = int(hashlib.md5(f"start:{seed}".encode()).hexdigest()[:13], 16) / 2**52
+    start = hashed(f"start:{seed}") % 2**40 / 2**40
     points = (np.arange(1, n + 1) - start) / n
     hit = np.searchsorted(reach, points, side="left")
     copies = np.zeros(len(weights), dtype=int)
@@ -78,12 +84,60 @@ def test_it_is_the_systematic_sample(connection, weights, n):
 
 
 def test_expected_copies_are_n_times_the_weight(connection, weights):
+    """Over seeds, the copies above the whole part of n * weight are a binomial count: none is out of its reach."""
     n, seeds = 60, 800
-    mean = np.mean([draw(connection, n, seed, len(weights)) for seed in range(seeds)], axis=0)
-    expected = n * weights
-    part = expected - np.floor(expected)
-    spread = np.sqrt(part * (1 - part) / seeds)
-    assert (np.abs(mean - expected) <= 5 * spread + 1e-9).all()
+    total = np.sum([draw(connection, n, seed, len(weights)) for seed in range(seeds)], axis=0)
+    whole, part = np.divmod(n * weights, 1)
+    count = np.round(total - seeds * whole).astype(int)
+    tails = np.minimum(binom.cdf(count, seeds, part), binom.sf(count - 1, seeds, part))
+    # By chance one of the 300 would be below in fewer than one of a thousand choices of seeds.
+    assert tails.min() > 1e-3 / (2 * len(weights))
+
+
+@pytest.mark.parametrize("n", [7, 60, 299])
+def test_expected_copies_are_exact_over_all_starts(connection, weights, n):
+    """Of a grid of equally spaced starts, a record is drawn n * weight times on average, up to one step of the grid."""
+    sql = statements.read("macros", "sample_synthetic").sql
+    start = "(md5_number(concat('start:', seed)) % 1099511627776)::double / 1099511627776 as start"
+    assert start in sql
+    moved = sql.replace(start, "seed::double / 128 as start").replace("concat(id, ':', seed)", "concat(id, ':0')")
+    connection.execute(moved.replace("create macro sample_synthetic", "create or replace macro moved"))
+    total = np.zeros(len(weights))
+    for number in range(128):
+        for name, copies in connection.sql(f"select id, copies from moved({n}, seed := {number})").fetchall():
+            total[int(name[2:])] += copies
+    np.testing.assert_allclose(total / 128, n * weights, atol=1 / 128 + 1e-9)
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_threads_change_nothing(threads):
+    """On enough rows for several threads: floating sums would differ with the order of addition."""
+    with duckdb.connect() as connection:
+        connection.execute(
+            "create table synthetic_weighted as select i::varchar as id, "
+            "pow(md5_number_lower(i::varchar) / 18446744073709551616, 3) / 75000 as weight from range(300000) t(i)"
+        )
+        connection.execute(statements.read("macros", "sample_synthetic").sql)
+        connection.execute("set threads = 1")
+        one = connection.sql("select id, copies from sample_synthetic(5000, seed := 1) order by id").fetchall()
+        connection.execute(f"set threads = {threads}")
+        assert connection.sql("select id, copies from sample_synthetic(5000, seed := 1) order by id").fetchall() == one
+        assert sum(copies for _, copies in one) == 5000
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("sample_synthetic(0)", "n must be an integer of at least 1, not 0"),
+        ("sample_synthetic(2.5)", "not 2.5"),
+        ("sample_synthetic(null)", "not null"),
+        ("sample_synthetic(5, seed := null)", "the seed must be an integer, not null"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(connection, call, said):
+    for head in ("from", "select count(*) from"):
+        with pytest.raises(duckdb.Error, match=said):
+            connection.sql(f"{head} {call}").fetchall()
 
 
 def test_a_seed_names_a_sample(connection, weights):
@@ -115,7 +169,6 @@ def test_weights_that_do_not_sum_to_one_are_scaled(weights):
             ("id0", 500),
             ("id1", 100),
         ]
-        assert connection.sql("from sample_synthetic(0)").fetchall() == []
 
 
 OWN = ["reach", "place", "total", "start", "heaviest", "largest", "reach_before", "n", "seed", "d", "s", "drawn_copies"]

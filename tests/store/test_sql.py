@@ -68,8 +68,15 @@ def live(workspace: sa.Workspace):
 
 def macro_calls(connection) -> list[str]:
     last = connection.sql("select max(weight_set) from weight_sets").fetchall()[0][0]
-    calls = ["sample_synthetic(50, seed := 3)", f"synthetic_weighted_in('{last}')"]
-    assert [call.partition("(")[0] for call in calls] == [statement.name for statement in statements.load("macros")]
+    run = connection.sql("select max(run_id) from alignments").fetchall()[0][0]
+    calls = [
+        "changed_since('2020-01-01')", "sample_synthetic(50, seed := 3)", "sample_training_mix(50, seed := 3)",
+        f"synthetic_weighted_in('{last}')", f"weight_drift('{run}', (select run_id from weight_sets where is_current))",
+        "weight_extremes('*')",
+    ]  # fmt: skip
+    assert [call.partition("(")[0] for call in calls] == sorted(
+        statement.name for statement in statements.load("macros")
+    )
     return calls
 
 
@@ -116,9 +123,17 @@ def test_every_relation_runs_on_an_empty_workspace(name: str, empty: sa.Workspac
 def test_the_macros_run_on_an_empty_workspace(empty: sa.Workspace):
     with duckdb.connect(str(empty.path / CATALOG_NAME), read_only=True) as published:
         for connection in (empty.connect(), published):
-            assert connection.sql("from sample_synthetic(5)").pl().height == 0
-            with pytest.raises(duckdb.Error, match=r"There is no weight set 'default'; there are: none yet\."):
-                connection.sql("from synthetic_weighted_in('default')").fetchall()
+            assert connection.sql("from changed_since('2020-01-01')").fetchall() == []
+            for call, said in (
+                ("sample_synthetic(5)", "there are no weights to draw by"),
+                ("sample_training_mix(5)", "there are no weights"),
+                ("sample_training_mix(5, synthetic_share := 0)", "there are no real training records"),
+                ("synthetic_weighted_in('default')", r"There is no weight set 'default'; there are: none yet\."),
+                ("weight_drift('a', 'b')", "there is no align run 'a'"),
+                ("weight_extremes('good')", "no weighted record has the label 'good'; there are: none yet"),
+            ):
+                with pytest.raises(duckdb.Error, match=said):
+                    connection.sql(f"from {call}").fetchall()
 
 
 def test_both_surfaces_say_the_same_without_the_package(workspace: sa.Workspace, live):
@@ -178,11 +193,19 @@ def test_the_catalog_is_read_only_and_describes_itself(measured: sa.Workspace):
                 "where function_type = 'table_macro' and not internal"
             ).fetchall()
         )
+        columns = {
+            row[:2]: row[2]
+            for row in connection.sql("select table_name, column_name, comment from duckdb_columns()").fetchall()
+        }
         stored = {row[0] for row in connection.sql("select table_name from duckdb_tables()").fetchall()}
     for area in ("base", "views", "macros"):
         for statement in statements.load(area):
             assert told[statement.name] == statement.about
-    assert {"synthetic_weighted", "training_mix", "real"} <= stored
+    for area in statements.RELATIONS:
+        for statement in statements.load(area):
+            meanings = {column: text for (name, column), text in columns.items() if name == statement.name and text}
+            assert meanings == statements.meanings(statement)
+    assert {"synthetic_weighted", "real"} <= stored
 
 
 def test_the_catalog_is_read_through_attach(workspace: sa.Workspace, live):
@@ -263,7 +286,7 @@ def test_a_catalog_that_cannot_be_written_leaves_the_old_one(blank: Path):
 
 
 def test_errors_list_the_relations(measured: sa.Workspace):
-    with pytest.raises(SqlError, match="Relations of a workspace: alignment_summary, alignments, ") as caught:
+    with pytest.raises(SqlError, match="Relations of a workspace: accepted_costs, activations, ") as caught:
         measured.sql("from nowhere")
     assert all(name in str(caught.value) for name in RELATIONS)
     with pytest.raises(SqlError):

@@ -1,0 +1,14 @@
+-- The real training record that is nearest to a record, by the cosine similarity of their vectors, of a sample: at most
+-- 2,000 real training records and as many weighted synthetic ones, drawn evenly by the seed, each against all other
+-- real training records.
+-- key: run_id, origin, id
+-- run_id: the run that measured
+-- weights_run_id: the align run whose weighted records were looked at
+-- origin: `real` or `synthetic`
+-- id: the record
+-- label: its label; null without one
+-- neighbour_id: the nearest real training record that is not itself; of several equally near, the first by id
+-- neighbour_label: its label; null without one
+-- similarity: cosine similarity of the two
+-- needs: runs
+select n.* from raw_neighbours n join runs r on r.run_id = n.run_id

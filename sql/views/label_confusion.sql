@@ -1,0 +1,37 @@
+-- Whose neighbours have which label: of sampled real and synthetic records, the label of the nearest real training
+-- record against their own. Real records show how far labels mix by themselves; where synthetic ones mix more, their
+-- text does not say what their label does. From the newest measurement of the current weights, see `neighbours`;
+-- without excluded records.
+-- key: origin, label, neighbour_label
+-- origin: `real` or `synthetic`
+-- label: the label of the records; null without one
+-- neighbour_label: the label of the nearest real training record that is not the record itself; null without one
+-- records: sampled records
+-- share: of the sampled records of this origin and label, by multiplicity
+-- weighted_share: the same by the current weights; null for real records
+-- mean_similarity: mean cosine similarity to that neighbour
+-- needs: neighbours, real, synthetic_weighted, current_runs, run_order
+with measured as (
+    select arg_max(o.run_id, o.sequence) as run_id
+    from (select distinct run_id, weights_run_id from neighbours) n
+    join current_runs c on c.run_id = n.weights_run_id and c.step = 'align'
+    join run_order o on o.run_id = n.run_id
+),
+looked_at as (
+    select n.origin, n.label, n.neighbour_label, n.similarity, r.multiplicity, null::double as weight
+    from measured m
+    join neighbours n on n.run_id = m.run_id and n.origin = 'real'
+    join real r on r.id = n.id
+    union all
+    select n.origin, n.label, n.neighbour_label, n.similarity, s.multiplicity, s.weight
+    from measured m
+    join neighbours n on n.run_id = m.run_id and n.origin = 'synthetic'
+    join synthetic_weighted s on s.id = n.id
+)
+select origin, label, neighbour_label, count(*) as records,
+    sum(multiplicity) / sum(sum(multiplicity)) over own as share,
+    sum(weight) / nullif(sum(sum(weight)) over own, 0) as weighted_share, avg(similarity) as mean_similarity
+from looked_at
+group by origin, label, neighbour_label
+window own as (partition by origin, label)
+order by origin, label, records desc, neighbour_label
