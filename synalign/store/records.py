@@ -14,6 +14,7 @@ from synalign.store.columns import SPLIT_NAMES, as_text, json_lines, own_columns
 from synalign.store.schemas import SPLITS
 
 _SHOWN = 10
+_SHOWN_COLUMNS = 50
 #: Labels that would be mistaken for "all records" and "no label" where labels are listed.
 _RESERVED_LABELS = ("*", "(none)")
 #: Columns of a frame of records that are not the user's own. `_row` numbers the rows while they are read.
@@ -114,11 +115,24 @@ def _check_columns(rows: pl.DataFrame, columns: Columns, source: str) -> None:
     for meaning, name in named.items():
         if name not in rows.columns:
             raise UsageError(
-                f"{source} has no column {name!r} to take as {meaning}. Its columns: {', '.join(rows.columns)}. "
+                f"{source} has no column {name!r} to take as {meaning}. {_listed_columns(rows)} "
                 f"Name one with {meaning}=... (--{meaning} on the command line). Nothing was written."
             )
     if len(set(named.values())) < len(named):
         raise UsageError(f"One column is named for two meanings: {named}. Nothing was written.")
+
+
+def _listed_columns(rows: pl.DataFrame) -> str:
+    names = rows.columns
+    more = f" and {len(names) - _SHOWN_COLUMNS} more" if len(names) > _SHOWN_COLUMNS else ""
+    listed = f"Its columns: {', '.join(names[:_SHOWN_COLUMNS])}{more}."
+    inside = [sign for sign in ";\t|," if len(names) == 1 and sign in names[0]]
+    if inside:
+        listed += (
+            f" That is one column, with {inside[0]!r} in its name: if it separates fields, save the file with commas "
+            "(.csv) or tabs (.tsv)."
+        )
+    return listed
 
 
 def _check_share(share: float, columns: Columns) -> None:
@@ -164,7 +178,7 @@ def _standard_columns(
     label = label_text(rows[columns.label], source) if columns.label else none
     split = _split_names(rows[columns.split], source) if columns.split else none
     standard = zip(_STANDARD, (record_id, rows[columns.text], label, split, row), strict=True)
-    own = own_columns(rows, columns.named(), source, notes)
+    own = own_columns(rows, row, columns.named(), source, notes)
     return pl.DataFrame([*(values.alias(name) for name, values in standard), *own])
 
 

@@ -230,7 +230,6 @@ def test_own_columns_are_kept_and_can_be_asked_for(case: str, blank: Path):
     [
         pl.Series([datetime.timedelta(1)]),
         pl.Series([object()], dtype=pl.Object),
-        pl.Series([1], dtype=pl.Int128),
         pl.Series([[b"x"]]),
         pl.Series([{}], dtype=pl.Struct([])),
     ],

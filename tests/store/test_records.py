@@ -116,6 +116,13 @@ def test_one_id_with_one_content_is_one_record():
     assert any("repeated an id" in note for note in records.notes)
 
 
+@pytest.mark.parametrize("sign", ["\x85", "\u2028", "\u2029", "\x1c", "\v", "\r"])
+def test_signs_that_part_lines_elsewhere_part_no_record(sign):
+    rows = frame((f"1{sign}", f"a{sign}b"), ("2", "c"), ("2", "c"), names=("id", "text"))
+    found = to_records(rows, Columns(id="id")).frame
+    assert found.select("id", "text").rows() == [(f"1{sign}", f"a{sign}b"), ("2", "c")]
+
+
 @pytest.mark.parametrize("bad", [None, "", "  "])
 def test_a_missing_id_is_refused_with_its_row(bad):
     with pytest.raises(InputError, match=r"null or blank in 2 rows \(1, 3\)"):
