@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,18 +20,22 @@ class Reader:
 
     def connect(self) -> DuckDBPyConnection:
         """Return a DuckDB connection of your own with all relations in it: attach files, make tables, join."""
+        return self._connected(None)
+
+    def _connected(self, wanted: Collection[str] | None) -> DuckDBPyConnection:
+        """Return a connection with the relations of these names, or with all."""
         raise NotImplementedError
 
     def sql(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> DuckDBPyRelation:
         """Run SQL over all tables and views, and return a DuckDB relation (`.pl()`, `.df()`, `.arrow()`,
-        `.fetchall()`).
+        `.fetchall()`). The relation goes on from those that the query names; for others beside it, use `connect`.
 
         Raises:
             SqlError: with DuckDB's message and the relations there are; or if the SQL would change something.
         """
         from synalign.store import query as surface
 
-        return surface.run(self.connect(), query, parameters)
+        return surface.ask(self._connected, query, parameters)
 
     def fetch(self, relation: DuckDBPyRelation) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Return the columns and rows of a relation that `sql` gave.
@@ -118,7 +122,6 @@ class Snapshot(Reader):
         """The workspace and the moment."""
         return f"<{self._workspace!r} at run {self.moment.sequence}, {self.moment.at:%Y-%m-%d %H:%M:%S} UTC>"
 
-    def connect(self) -> DuckDBPyConnection:
-        """Return a DuckDB connection of your own with all relations as they were."""
-        connection: DuckDBPyConnection = self._workspace._connect(self.moment)
+    def _connected(self, wanted: Collection[str] | None) -> DuckDBPyConnection:
+        connection: DuckDBPyConnection = self._workspace._connect(self.moment, wanted)
         return connection

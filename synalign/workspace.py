@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -176,10 +176,6 @@ class Workspace(Verbs, Reader):
 
     # Questions
 
-    def connect(self) -> DuckDBPyConnection:
-        """Return a DuckDB connection of your own with all relations in it: attach files, make tables, join."""
-        return self._connect(None)
-
     def at(self, reference: str | datetime) -> Snapshot:
         """Return the workspace as it was after a run, at a time (UTC where it has no zone), or at a tag. Records that
         were forgotten since are not in it.
@@ -279,10 +275,13 @@ class Workspace(Verbs, Reader):
             outcome = exclude(self._context(), found, reason or where, excluded=excluded)
         return outcome if excluded else replace(outcome, step="include")
 
-    def _connect(self, moment: Moment | None) -> DuckDBPyConnection:
+    def _connected(self, wanted: Collection[str] | None) -> DuckDBPyConnection:
+        return self._connect(None, wanted)
+
+    def _connect(self, moment: Moment | None, wanted: Collection[str] | None) -> DuckDBPyConnection:
         from synalign.store import query as surface
 
-        return surface.connect(self._lake, self._ledger, self.config.task.labels, moment)
+        return surface.connect(self._lake, self._ledger, self.config.task.labels, moment, wanted)
 
     def _context(self) -> Context:
         from synalign.steps.context import Context, logged, quiet

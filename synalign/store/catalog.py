@@ -51,8 +51,10 @@ def publish(lake: Lake, ledger: Ledger, labels: Mapping[str, str], path: Path, s
     temporary = path.with_name(path.name + _TEMPORARY_SUFFIX)
     try:
         _remove(temporary)
-        with interruptible(), closing(connect(lake, ledger, labels)) as connection:
+        base = [statement.name for statement in statements.load("base")]  # The others are made in the file.
+        with interruptible(), closing(connect(lake, ledger, labels, wanted=base)) as connection:
             connection.execute(f"attach {literal(temporary)} as published (storage_version 'v1.0.0')")
+            connection.execute("begin transaction")  # One for all: of each statement by itself, the disk is waited for.
             for statement in statements.load("base"):
                 connection.execute(f"create table published.{statement.name} as from {statement.name}")
             connection.execute("create table published.catalog_state as select $state as state", {"state": state})
@@ -62,7 +64,6 @@ def publish(lake: Lake, ledger: Ledger, labels: Mapping[str, str], path: Path, s
                 connection.execute(f"create {kind} {statement.name} as\n{statement.sql}")
             for statement in statements.load("macros"):
                 connection.execute(statement.sql)
-            connection.execute("begin transaction")  # One for all comments: one for each took ten times as long.
             for comment in _comments():
                 connection.execute(comment)
             connection.execute("commit")

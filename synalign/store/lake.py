@@ -5,6 +5,7 @@ Writes are whole commits, insert-only by key, so that doing one again adds nothi
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,9 @@ KEEP_VERSIONS = timedelta(minutes=10)
 
 #: Tables of no more fragments are left as they are by `compact`: rewriting costs more than it gives.
 FEW_FRAGMENTS = 8
+
+#: The names of a table's manifests, and which file one of them is.
+_State = tuple[frozenset[str], int, int]
 
 #: Where in its own source Lance met an error, which says nothing to a user.
 _SOURCE = re.compile(r",?\s*/\S*\.rs:\d+(:\d+)?")
@@ -58,6 +62,7 @@ class Lake:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._kept: dict[tuple[str, tuple[str, ...]], tuple[_State | None, list[dict[str, Any]]]] = {}
 
     @cached_property
     def _db(self) -> Any:
@@ -152,6 +157,31 @@ class Lake:
         for item in lacking:  # columns that an earlier version of this package did not write
             found = found.append_column(item, pa.nulls(found.num_rows, known[item]))
         return found.select(wanted) if wanted else found
+
+    def rows(self, name: str, columns: Sequence[str]) -> list[dict[str, Any]]:
+        """Return some columns of all rows of a small table, which callers leave as they are. They are read again only
+        if the table was written since, by this process or another: a scan takes longer than most questions to it.
+
+        Raises:
+            StoreError: if the table is damaged, or there is no table of that name.
+        """
+        key = name, tuple(columns)
+        state = self._state(name)  # Before the rows are read: those of a later state are only read once more.
+        kept = self._kept.get(key)
+        if state is None or kept is None or kept[0] != state:
+            kept = self._kept[key] = state, self.read(name, columns).to_pylist()
+        return kept[1]
+
+    def _state(self, name: str) -> _State | None:
+        """Return what differs between any two states of a table, None if nothing does: each commit adds a manifest of a
+        new name, and where a table was made anew the manifests are other files."""
+        try:
+            with os.scandir(self.path / f"{name}.lance" / "_versions") as entries:
+                manifests = {entry.name: entry for entry in entries if entry.name.endswith(".manifest")}
+            one = manifests[min(manifests)].stat() if manifests else None
+        except FileNotFoundError:  # never written, or cleaned up meanwhile
+            return None
+        return one and (frozenset(manifests), one.st_ino, one.st_mtime_ns)
 
     def batches(self, name: str, columns: Sequence[str], where: str | None = None) -> Iterator[pa.RecordBatch]:
         """Yield the rows that match a filter, some at a time, for tables that are too large to be held twice.
