@@ -6,6 +6,12 @@ succeed later, unchanged, is the field `retryable`, not a guess from the class n
 
 from __future__ import annotations
 
+import re
+
+#: A password in what databases are reached by: key=value pairs, and user:password@ in an address.
+_PASSWORD = re.compile(r"""((?:password|passwd|pwd)\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&"';]+)""", re.IGNORECASE)
+_USER_PASSWORD = re.compile(r"""(\w+://[^\s:/@"']*):[^\s"]*@""")
+
 
 class SynAlignError(Exception):
     """Root of all errors raised on purpose. `retryable`: the same call may succeed later without a change."""
@@ -27,6 +33,14 @@ class WorkspaceNotFoundError(UsageError):
 
 class InputError(SynAlignError):
     """Data that was handed in cannot be taken. Nothing of it was written."""
+
+
+class AttachmentError(InputError):
+    """What a user attaches to a workspace cannot be read. `retryable` if another process has it open to write."""
+
+    def __init__(self, message: str, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.retryable = retryable
 
 
 class NotReadyError(SynAlignError):
@@ -84,3 +98,8 @@ class ModelRefusedError(ModelError):
 
 class BudgetError(ModelError):
     """The next request could cost more than what is left of the budget, so it was not sent."""
+
+
+def without_passwords(text: str) -> str:
+    """Return a text with *** for each password in the address of a database."""
+    return _USER_PASSWORD.sub(r"\1:***@", _PASSWORD.sub(r"\1***", text))

@@ -8,30 +8,52 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synalign.errors import SynAlignError
+
 if TYPE_CHECKING:
     import polars as pl
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
+    from synalign.store.attachments import Attachments
     from synalign.store.journal import Moment
 
 
 class Reader:
     """Questions that a DuckDB connection over the relations of a workspace answers. Asking changes nothing."""
 
+    def _relations(self, wanted: Collection[str] | None = None) -> DuckDBPyConnection:
+        """Return a DuckDB connection with the relations of these names in it, or all, and nothing else."""
+        raise NotImplementedError
+
+    def _attached(self) -> Attachments:
+        """Return what was attached."""
+        raise NotImplementedError
+
     def connect(self) -> DuckDBPyConnection:
-        """Return a DuckDB connection of your own with all relations in it: attach files, make tables, join."""
+        """Return a DuckDB connection of your own with all relations in it, and what was attached: make tables, join.
+
+        Raises:
+            AttachmentError: if what was attached cannot be read any more.
+        """
         return self._connected(None)
 
     def _connected(self, wanted: Collection[str] | None) -> DuckDBPyConnection:
-        """Return a connection with the relations of these names, or with all."""
-        raise NotImplementedError
+        connection = self._relations(wanted)
+        try:
+            self._attached().put_into(connection)
+        except SynAlignError:
+            connection.close()
+            raise
+        return connection
 
     def sql(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> DuckDBPyRelation:
-        """Run SQL over all tables and views, and return a DuckDB relation (`.pl()`, `.df()`, `.arrow()`,
-        `.fetchall()`). The relation goes on from those that the query names; for others beside it, use `connect`.
+        """Run SQL over all tables and views and what was attached, and return a DuckDB relation (`.pl()`, `.df()`,
+        `.arrow()`, `.fetchall()`). It goes on from the relations that the query names; for others beside it, use
+        `connect`.
 
         Raises:
             SqlError: with DuckDB's message and the relations there are; or if the SQL would change something.
+            AttachmentError: if what was attached cannot be read any more.
         """
         from synalign.store import query as surface
 
@@ -47,6 +69,18 @@ class Reader:
 
         return surface.fetch(relation)
 
+    def save(self, relation: DuckDBPyRelation, path: str | os.PathLike[str]) -> Path:
+        """Write the rows of a relation that `sql` gave to a .parquet, .csv or .jsonl file, whole or not at all.
+
+        Raises:
+            UsageError: for an ending that is not known, a folder that does not exist, or lists and structs in CSV.
+            InputError: if the disk refuses.
+            SqlError: if the query fails only now, when it runs.
+        """
+        from synalign.store import query as surface
+
+        return surface.save(relation, Path(path))
+
     def sample(self, n: int, *, seed: int = 0, distinct: bool = False) -> pl.DataFrame:
         """Draw n synthetic records by weight, each as often as its column `copies` says.
 
@@ -58,7 +92,7 @@ class Reader:
         """
         from synalign.steps.sample import sample
 
-        with closing(self.connect()) as connection:
+        with closing(self._relations()) as connection:
             return sample(connection, n, seed, distinct)
 
     def sample_training_mix(self, n: int, *, synthetic_share: float = 0.5, seed: int = 0) -> pl.DataFrame:
@@ -71,14 +105,14 @@ class Reader:
         """
         from synalign.steps.sample import sample_mix
 
-        with closing(self.connect()) as connection:
+        with closing(self._relations()) as connection:
             return sample_mix(connection, n, synthetic_share, seed)
 
     def runs(self, step: str | None = None) -> pl.DataFrame:
         """Return the finished runs in order, of one step or of all. See `synalign.steps.history.run_list`."""
         from synalign.steps.history import run_list
 
-        with closing(self.connect()) as connection:
+        with closing(self._relations()) as connection:
             return run_list(connection, step)
 
     def explain(self, record_id: str, *, origin: str | None = None) -> dict[str, list[dict[str, Any]]]:
@@ -90,25 +124,45 @@ class Reader:
         """
         from synalign.steps.explain import explain
 
-        with closing(self.connect()) as connection:
+        with closing(self._relations()) as connection:
             return explain(connection, record_id, origin)
 
-    def export(self, path: str | os.PathLike[str], *, n: int | None = None, seed: int = 0) -> Path:
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        n: int | None = None,
+        seed: int = 0,
+        columns: Sequence[str] | None = None,
+        partition_by: str | Sequence[str] | None = None,
+    ) -> Path:
         """Write synthetic records to a .parquet, .csv or .jsonl file, and a dataset card beside it.
 
         Without n: all records with their weights. With n: n draws by weight, one row for each.
 
+        Args:
+            path: of the file; of a folder with `partition_by`.
+            n: draws.
+            seed: of the draws.
+            columns: those to write, in that order; all by default. `["id", "weight"]` writes the weights alone.
+            partition_by: a column, or several: the folder then holds one Parquet file for each value, in subfolders
+                named `label=refund`. A folder that this wrote before is replaced.
+
         Raises:
-            UsageError: for an ending that is not known.
+            UsageError: for an ending or a column that is not known, or a folder that holds other things.
+            InputError: if a value cannot be written so, or the disk refuses. What was there then stays.
             NotReadyError: if there are no weights.
         """
-        from synalign.steps.export import write
+        from synalign.steps import export, partition
         from synalign.steps.sample import facts, repeat, sample, weighted
 
-        with closing(self.connect()) as connection:
+        with closing(self._relations()) as connection:
             frame = weighted(connection) if n is None else repeat(sample(connection, n, seed, False))
             known = facts(connection) | ({} if n is None else {"drawn": n, "seed": seed})
-        return write(frame, Path(path), known)[0]
+        if partition_by is None:
+            return export.write(frame, Path(path), known, columns)[0]
+        keys = [partition_by] if isinstance(partition_by, str) else list(partition_by)
+        return partition.write(frame, Path(path), known, keys, columns)[0]
 
 
 class Snapshot(Reader):
@@ -122,6 +176,10 @@ class Snapshot(Reader):
         """The workspace and the moment."""
         return f"<{self._workspace!r} at run {self.moment.sequence}, {self.moment.at:%Y-%m-%d %H:%M:%S} UTC>"
 
-    def _connected(self, wanted: Collection[str] | None) -> DuckDBPyConnection:
+    def _relations(self, wanted: Collection[str] | None = None) -> DuckDBPyConnection:
         connection: DuckDBPyConnection = self._workspace._connect(self.moment, wanted)
         return connection
+
+    def _attached(self) -> Attachments:
+        attached: Attachments = self._workspace._attached()
+        return attached

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from synalign.steps.context import Context, Outcome, Progress
     from synalign.steps.training import TrainingData
+    from synalign.store.attachments import Attachments
     from synalign.store.journal import Moment
 
 CATALOG_NAME = "catalog.duckdb"
@@ -121,6 +122,7 @@ class Workspace(Verbs, Reader):
         self._lake = Lake(path / "lance")
         self._ledger = Ledger(path / "ledger.sqlite")
         self._locks = Locks(path)
+        self._attachments: Attachments | None = None
 
     def __repr__(self) -> str:
         """The path."""
@@ -175,6 +177,31 @@ class Workspace(Verbs, Reader):
         return self._verdict(where, "", excluded=False)
 
     # Questions
+
+    def attach(self, source: Any, name: str | None = None) -> str:
+        """Put tables of your own beside the relations, for every later `sql` and `connect`; return their name there.
+
+        They are read, never written, and are attached to this object: nothing of it is kept on disk. `source` is
+
+        - a DuckDB file, or the folder of another workspace: `name.table`;
+        - a Parquet, CSV or JSON Lines file, or a folder of Parquet files: `name`;
+        - a polars (eager or lazy) or pandas frame or an Arrow table, with a name: `name`;
+        - a SQLite file, "postgresql://..." or "mysql://...", through DuckDB's extension, if it is installed:
+          `name.table`.
+
+        Raises:
+            UsageError: if its kind is not known, or the name is none, is taken, or is needed and was not given.
+            AttachmentError: if it is missing, damaged, locked by a writer, or needs an extension that is not installed.
+        """
+        return self._attached().attach(source, name)
+
+    def detach(self, name: str) -> None:
+        """Leave out what was attached under that name.
+
+        Raises:
+            UsageError: if nothing was.
+        """
+        self._attached().detach(name)
 
     def at(self, reference: str | datetime) -> Snapshot:
         """Return the workspace as it was after a run, at a time (UTC where it has no zone), or at a tag. Records that
@@ -270,13 +297,20 @@ class Workspace(Verbs, Reader):
         from synalign.store.query import matching
 
         with self._writing():
-            with closing(self.connect()) as connection:
+            with closing(self.connect()) as connection:  # A condition may name what is attached.
                 found = matching(connection, where, excluded=not excluded)
             outcome = exclude(self._context(), found, reason or where, excluded=excluded)
         return outcome if excluded else replace(outcome, step="include")
 
-    def _connected(self, wanted: Collection[str] | None) -> DuckDBPyConnection:
+    def _relations(self, wanted: Collection[str] | None = None) -> DuckDBPyConnection:
         return self._connect(None, wanted)
+
+    def _attached(self) -> Attachments:
+        from synalign.store.attachments import Attachments
+
+        if self._attachments is None:
+            self._attachments = Attachments()
+        return self._attachments
 
     def _connect(self, moment: Moment | None, wanted: Collection[str] | None) -> DuckDBPyConnection:
         from synalign.store import query as surface

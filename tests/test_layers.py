@@ -26,7 +26,7 @@ ALLOWED = {
     "reader": {"errors", "steps", "store"},
     "workspace": {"errors", "config", "pipeline", "reader", "steps", "store", "verbs"},
     "terminal": {"errors", "steps"},
-    "cli": {"errors", "cli", "config", "terminal", "workspace", "steps", "version"},
+    "cli": {"errors", "cli", "config", "reader", "terminal", "workspace", "steps", "version"},
     "synalign": {"config", "errors", "numerics", "steps", "version", "workspace"},
 }
 
@@ -34,7 +34,7 @@ ALLOWED = {
 OWNERS = {
     "lancedb": {"store/lake.py"},
     "lance": {"store/lake.py"},
-    "duckdb": {"store/catalog.py", "store/query.py"},
+    "duckdb": {"store/attachments.py", "store/catalog.py", "store/query.py"},
     "openai": {"llm/client.py"},
     "jinja2": {"llm/prompts.py"},
     "typer": {"cli/app.py", "cli/corpus.py", "cli/history.py", "cli/model.py", "cli/query.py", "cli/weights.py"},

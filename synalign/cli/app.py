@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from synalign.errors import SynAlignError, UsageError
+from synalign.errors import SynAlignError, UsageError, without_passwords
 
 if TYPE_CHECKING:
     from synalign.steps.context import Outcome
@@ -70,7 +70,8 @@ def stopped() -> Iterator[None]:
     except KeyboardInterrupt:
         from synalign.terminal import say
 
-        say(f"Stopped. What was done is kept. To go on from there: {shlex.join(['synalign', *sys.argv[1:]])}")
+        command = without_passwords(shlex.join(["synalign", *sys.argv[1:]]))
+        say(f"Stopped. What was done is kept. To go on from there: {command}")
         raise
 
 

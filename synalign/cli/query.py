@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from synalign.cli.app import AsJson, Embedder, Where, app, do_step, opened, print_csv, show_frame
 from synalign.version import __version__
+
+if TYPE_CHECKING:
+    from synalign.reader import Reader
+    from synalign.workspace import Workspace
+
+At = Annotated[
+    str | None, typer.Option(metavar="RUN|TAG|TIME", help="The workspace as it was then, instead of its newest state.")
+]
+#: NAME=PATH. An address such as postgres:dbname=shop has no name before its first =.
+_NAMED = re.compile(r"([^\W\d]\w*)=(.+)", re.DOTALL)
 
 
 @app.command()
@@ -37,16 +48,40 @@ def status(path: Where, as_json: AsJson = False) -> None:
 def sql(
     path: Where,
     query: Annotated[str, typer.Argument(help="SQL over the relations of the workspace; - reads stdin.")],
+    attach: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]PATH",
+            help="Put a DuckDB, SQLite, Parquet, CSV or JSON Lines file, a folder of Parquet files, another workspace, "
+            "or postgresql://... or mysql://... beside the relations. Can be given more than once.",
+        ),
+    ] = None,
+    at: At = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write all rows to a .parquet, .csv or .jsonl file.")
+    ] = None,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
-    """Run SQL over the tables and views of a workspace."""
-    from synalign.terminal import print_json, show_rows
+    """Run SQL over the tables and views of a workspace, and what is attached to it."""
+    from synalign.terminal import print_json, say, show_rows
 
     with opened(path) as workspace:
-        relation = workspace.sql(sys.stdin.read() if query == "-" else query)
-        columns, rows = workspace.fetch(relation)
-    if as_json:
+        for given in attach or ():
+            name, source = _named(given)
+            workspace.attach(source, name)
+        reader = _reader(workspace, at)
+        relation = reader.sql(sys.stdin.read() if query == "-" else query)
+        if out is not None:
+            reader.save(relation, out)
+        else:
+            columns, rows = reader.fetch(relation)
+    if out is not None:
+        if as_json:
+            print_json({"file": str(out)})
+        else:
+            say(f"Wrote {out}.")
+    elif as_json:
         print_json([dict(zip(columns, row, strict=True)) for row in rows])
     elif as_csv:
         print_csv(columns, rows)
@@ -60,12 +95,13 @@ def sample(
     n: Annotated[int, typer.Argument(help="Draws.")],
     seed: Annotated[int, typer.Option(help="The same seed gives the same sample.")] = 0,
     distinct: Annotated[bool, typer.Option("--distinct", help="Refuse to draw a record twice.")] = False,
+    at: At = None,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
     """Draw synthetic records by weight."""
     with opened(path) as workspace:
-        frame = workspace.sample(n, seed=seed, distinct=distinct)
+        frame = _reader(workspace, at).sample(n, seed=seed, distinct=distinct)
     show_frame(frame, ["label", "weight", "copies", "text"], as_json, as_csv)
 
 
@@ -89,18 +125,32 @@ def search(
 @app.command()
 def export(
     path: Where,
-    file: Annotated[Path, typer.Argument(help=".parquet, .csv or .jsonl; a dataset card is put beside it.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help=".parquet, .csv or .jsonl, or a folder with --partition-by; a dataset card is put beside it."
+        ),
+    ],
     n: Annotated[
         int | None, typer.Option("-n", "--n", help="Draw this many by weight; default: all, weighted.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    columns: Annotated[
+        str | None, typer.Option(metavar="NAME,NAME", help="Write these columns alone; default: all.")
+    ] = None,
+    partition_by: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,NAME", help="Make a folder of Parquet files, one for each value, as label=refund."),
+    ] = None,
+    at: At = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write weighted or drawn synthetic records to a file."""
+    """Write weighted or drawn synthetic records to a file or a folder."""
     from synalign.terminal import print_json, say
 
     with opened(path) as workspace:
-        written = workspace.export(file, n=n, seed=seed)
+        reader = _reader(workspace, at)
+        written = reader.export(file, n=n, seed=seed, columns=_listed(columns), partition_by=_listed(partition_by))
     if as_json:
         print_json({"file": str(written), "card": f"{written}.md"})
     else:
@@ -154,3 +204,20 @@ def gc(
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)
+
+
+def _reader(workspace: Workspace, at: str | None) -> Reader:
+    """Return what is asked: the workspace, or an earlier state of it."""
+    return workspace if at is None else workspace.at(at)
+
+
+def _named(given: str) -> tuple[str | None, str]:
+    """Return the name and the source of NAME=SOURCE or SOURCE; a file that exists is one, whatever it is called."""
+    found = _NAMED.fullmatch(given)
+    if found is None or Path(given).expanduser().exists():
+        return None, given
+    return found[1], found[2]
+
+
+def _listed(given: str | None) -> list[str] | None:
+    return None if given is None else [name.strip() for name in given.split(",")]

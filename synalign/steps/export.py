@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,38 +15,38 @@ from synalign.version import __version__
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl"}
 
 
-def write(frame: pl.DataFrame, path: Path, facts: dict[str, Any]) -> tuple[Path, Path]:
+def write(
+    frame: pl.DataFrame, path: Path, facts: Mapping[str, Any], columns: Sequence[str] | None = None
+) -> tuple[Path, Path]:
     """Write records to `path`, in the format of its ending, and a dataset card to `path` + ".md"; return both paths.
 
-    Each is written to a temporary name and put in place whole.
+    Each is written to a temporary name and put in place whole. `columns` are those to write, all by default.
 
     Raises:
-        UsageError: for an ending that is not known, or a folder that does not exist.
+        UsageError: for an ending or a column that is not known, or a folder that does not exist.
         InputError: if a column cannot be written in that format, or the disk refuses.
     """
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
         raise UsageError(f"{path}: files that end in {path.suffix!r} are not written; known are {', '.join(FORMATS)}.")
+    shown = chosen(frame, columns)
     if not path.parent.is_dir():
         raise UsageError(f"There is no folder {path.parent} to export to. Make it first.")
     temporary = path.with_name(f".{path.name}.partial")
     try:
         if kind == "parquet":
-            frame.write_parquet(temporary)
+            shown.write_parquet(temporary)
         elif kind == "jsonl":
-            frame.write_ndjson(temporary)
+            shown.write_ndjson(temporary)
         else:
-            nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
+            nested = [name for name, dtype in shown.schema.items() if dtype.is_nested()]
             if nested:
                 raise InputError(
                     f"CSV has no lists or structs, which {', '.join(nested)} hold. Export .parquet or .jsonl."
                 )
-            frame.write_csv(temporary)
+            shown.write_csv(temporary)
         os.replace(temporary, path)
-        card = path.with_name(path.name + ".md")
-        draft = path.with_name(f".{card.name}.partial")
-        draft.write_text(_card(frame, path, facts), encoding="utf-8")
-        os.replace(draft, card)
+        card = write_card(frame, shown.schema, path, facts)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(f"{path} could not be written: {error}.") from error
     finally:
@@ -53,7 +54,32 @@ def write(frame: pl.DataFrame, path: Path, facts: dict[str, Any]) -> tuple[Path,
     return path, card
 
 
-def _card(frame: pl.DataFrame, path: Path, facts: dict[str, Any]) -> str:
+def chosen(frame: pl.DataFrame, columns: Sequence[str] | None) -> pl.DataFrame:
+    """Return those columns of a frame, in that order; all of them for None.
+
+    Raises:
+        UsageError: if it lacks one, or none or one twice is asked for.
+    """
+    if columns is None:
+        return frame
+    if isinstance(columns, str) or not columns or len(set(columns)) < len(columns):
+        raise UsageError(f"columns takes a list of names, each once; given: {columns!r}.")
+    unknown = [name for name in columns if name not in frame.columns]
+    if unknown:
+        raise UsageError(f"There is no column {', '.join(unknown)}. There are: {', '.join(frame.columns)}.")
+    return frame.select(columns)
+
+
+def write_card(frame: pl.DataFrame, schema: pl.Schema, path: Path, facts: Mapping[str, Any]) -> Path:
+    """Write the card of a dataset with these columns of the records `frame`, and return its path: `path` + ".md"."""
+    card = path.with_name(path.name + ".md")
+    draft = path.with_name(f".{card.name}.partial")
+    draft.write_text(_card(frame, schema, path, facts), encoding="utf-8")
+    os.replace(draft, card)
+    return card
+
+
+def _card(frame: pl.DataFrame, schema: pl.Schema, path: Path, facts: Mapping[str, Any]) -> str:
     lines = [
         f"# {path.name}",
         "",
@@ -68,7 +94,7 @@ def _card(frame: pl.DataFrame, path: Path, facts: dict[str, Any]) -> str:
         "",
         "## Columns",
         "",
-        *(f"- `{name}`: {dtype}" for name, dtype in frame.schema.items()),
+        *(f"- `{name}`: {dtype}" for name, dtype in schema.items()),
         "",
         "## Labels",
         "",

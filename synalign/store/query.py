@@ -4,6 +4,7 @@ down. `catalog` publishes the same relations as a file, `attachments` puts a use
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
-from synalign.errors import InputError, SqlError, StoreError
+from synalign.errors import InputError, SqlError, StoreError, UsageError, without_passwords
 from synalign.store import statements
 from synalign.store.journal import Moment
 from synalign.store.lake import Lake, reason
@@ -27,6 +28,9 @@ SETTINGS = {"autoinstall_known_extensions": "false", "autoload_known_extensions"
 _ZONED = ("TIMESTAMP WITH TIME ZONE", "TIME WITH TIME ZONE")
 #: Kinds of statements that change no table and no file, by DuckDB's names. MULTI is a pivot.
 _READING = ("SELECT", "EXPLAIN", "MULTI", "PRAGMA", "CALL", "SET", "VARIABLE_SET")
+#: The formats that a result is written in, by the file's ending, as `copy` takes them.
+_FORMATS = {".parquet": "format parquet", ".csv": "format csv, header", ".jsonl": "format json"}
+_NESTED = ("list", "struct", "map", "array", "union")
 _EXPLAIN = re.compile(r"^\s*explain\s+(analyze\s+|\([^)]*\)\s*)?", re.IGNORECASE)
 #: What may ask for relations that it does not name.
 _ANY = re.compile(
@@ -125,7 +129,8 @@ def run(
             relation = connection.sql(sql, params=parameters)
     except duckdb.Error as error:
         known = f"\n\nRelations of a workspace: {', '.join(relation_names())}."
-        raise SqlError(str(error).strip() + (known if isinstance(error, duckdb.CatalogException) else "")) from error
+        known = known if isinstance(error, duckdb.CatalogException) else ""
+        raise SqlError(without_passwords(str(error).strip()) + known) from _harmless(error)
     if relation is None:
         return connection.sql("select 'done' as result")
     return relation
@@ -149,7 +154,47 @@ def fetch(relation: DuckDBPyRelation) -> tuple[list[str], list[tuple[Any, ...]]]
         with interruptible():
             return columns, relation.fetchall()
     except duckdb.Error as error:
-        raise SqlError(reason(error)) from error
+        raise SqlError(without_passwords(reason(error))) from _harmless(error)
+
+
+def save(relation: DuckDBPyRelation, path: Path) -> Path:
+    """Write the rows of a relation to a .parquet, .csv or .jsonl file, as they are computed, and return its path.
+
+    They are written to a temporary name and put in place whole.
+
+    Raises:
+        UsageError: for an ending that is not known, a folder that does not exist, or lists and structs in CSV.
+        InputError: if the disk refuses.
+        SqlError: if the query fails only when it runs.
+    """
+    form = _FORMATS.get(path.suffix.lower())
+    if form is None:
+        raise UsageError(f"{path}: files that end in {path.suffix!r} are not written; known are {', '.join(_FORMATS)}.")
+    if not path.parent.is_dir():
+        raise UsageError(f"There is no folder {path.parent} to write to. Make it first.")
+    nested = [
+        name for name, kind in zip(relation.columns, relation.types, strict=True) if str(kind.id).lower() in _NESTED
+    ]
+    if nested and path.suffix.lower() == ".csv":
+        raise UsageError(f"CSV has no lists or structs, which {', '.join(nested)} hold. Write .parquet or .jsonl.")
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        temporary.touch()  # Where the disk refuses, that is said before the query runs.
+        with interruptible():
+            relation.query("saved_result", f"copy (from saved_result) to {literal(temporary)} ({form})")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(f"{path} could not be written: {error}.") from error
+    except duckdb.Error as error:
+        raise SqlError(f"{path} was not written: {without_passwords(reason(error))}") from _harmless(error)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _harmless(error: Exception) -> Exception | None:
+    """Return an error to be shown as a cause, or None for one that holds a password."""
+    return error if without_passwords(str(error)) == str(error) else None
 
 
 def relation_names() -> list[str]:
