@@ -31,6 +31,10 @@ class WorkspaceNotFoundError(UsageError):
     """There is no workspace in the folder that was named."""
 
 
+class WorkspaceVersionError(UsageError):
+    """The workspace was written by a newer version of this package, which is needed to read it."""
+
+
 class InputError(SynAlignError):
     """Data that was handed in cannot be taken. Nothing of it was written."""
 

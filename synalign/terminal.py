@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from synalign.errors import SynAlignError
 
 if TYPE_CHECKING:
     from synalign.steps.context import Outcome
+    from synalign.steps.findings import Report
 
 #: Rows of a result that a terminal is shown; --csv and --json give all.
 MAX_ROWS = 100
@@ -125,6 +127,30 @@ def show_parts(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         elif rows:
             console.print(Text(f"{name} ({len(rows)})", "bold"))
             show_rows(there, [[row[key] for key in there] for row in rows])
+
+
+def show_report(report: Report) -> None:
+    """Print what fsck found: a paragraph for each problem, and a line that sums up."""
+    console = Console(highlight=False)
+    colours = {"error": "bold red", "leftover": "yellow"}
+    if report.at_work:
+        doing = " and ".join(report.at_work)
+        said = f"Another process is {doing}: what it is about to finish looks like damage. Run fsck again after it."
+        console.print(Text(said, "yellow"), soft_wrap=True)
+    for problem in report.problems:
+        head = Text.assemble((problem.kind, colours.get(problem.kind, "dim")), f"  {problem.check}: {problem.where}")
+        console.print(head, soft_wrap=True)
+        times = f" ({problem.count:,})" if problem.examples else ""
+        lines = [f"{problem.what.rstrip('.')}{times}", *problem.examples]
+        if problem.count > len(problem.examples) > 0:
+            lines.append(f"... and {problem.count - len(problem.examples):,} more")
+        for line in [*lines, f"to do: {problem.cure}"]:
+            console.print(Text(f"    {line}"), soft_wrap=True)
+    for check, why in report.skipped.items():
+        console.print(Text(f"not checked  {check}: {why}", "yellow"), soft_wrap=True)
+    kinds = Counter(problem.kind for problem in report.problems)
+    found = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items()) or "no problem"
+    console.print(f"{len(report.checked)} checks, schema {report.schema}: {found}.", soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from synalign.steps.context import Context, Outcome, Progress
+    from synalign.steps.findings import Report
     from synalign.steps.training import TrainingData
     from synalign.store.attachments import Attachments
     from synalign.store.journal import Moment
@@ -47,6 +48,7 @@ def open(
     Raises:
         WorkspaceNotFoundError: if `create` is False and there is none; or if the path is a file, or a folder that
             holds other things.
+        WorkspaceVersionError: if a newer version of this package wrote it. Nothing is changed.
         ConfigError: if its configuration is not valid.
     """
     return Workspace(Path(path), create=create, progress=progress, notice=notice)
@@ -99,6 +101,7 @@ class Workspace(Verbs, Reader):
         progress: Progress | None = None,
         notice: Callable[[str], None] | None = None,
     ) -> None:
+        from synalign.store import format
         from synalign.store.lake import Lake
         from synalign.store.ledger import Ledger
         from synalign.store.locks import WRITING, Locks
@@ -116,6 +119,9 @@ class Workspace(Verbs, Reader):
             raise WorkspaceNotFoundError(
                 f"The folder {path} holds other things and no workspace. Give a new folder, so that nothing is mixed."
             )
+        if there or path.is_dir():
+            # Before the configuration, into which a newer version may have written what this one does not know.
+            format.require_readable(path)
         self.config = configuration.load(Config, path / CONFIG_NAME) if (path / CONFIG_NAME).is_file() else Config()
         self._progress = progress
         self._notice = notice
@@ -292,6 +298,13 @@ class Workspace(Verbs, Reader):
         with self._writing():
             return gc(self._context(), self._locks.only_caller(), superseded)
 
+    def fsck(self) -> Report:
+        """Check every promise that the tables and files keep, and say of each that is broken what to do; changes
+        nothing. See `synalign.steps.fsck`."""
+        from synalign.steps.fsck import fsck
+
+        return fsck(self.path)
+
     def _verdict(self, where: str, reason: str, *, excluded: bool) -> Outcome:
         from synalign.steps.exclude import exclude
         from synalign.store.query import matching
@@ -343,14 +356,17 @@ class Workspace(Verbs, Reader):
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Hold the workspace's lock, and publish the catalog at the end of the outermost use if anything changed."""
+        """Hold the workspace's lock, bring its tables up to date first, and publish the catalog at the end of the
+        outermost use if anything changed."""
         from synalign.steps.publish import publish_if_stale
+        from synalign.store.migrations import bring_up_to_date
 
         with self._locks.writing() as outermost:
             if not outermost:
                 yield
                 return
             try:
+                bring_up_to_date(self.path, self._lake, self._ledger)
                 if not (self.path / CONFIG_NAME).is_file():
                     self._write_config(self.config)
                 try:

@@ -34,10 +34,10 @@ ALLOWED = {
 OWNERS = {
     "lancedb": {"store/lake.py"},
     "lance": {"store/lake.py"},
-    "duckdb": {"store/attachments.py", "store/catalog.py", "store/query.py"},
+    "duckdb": {"store/attachments.py", "store/catalog.py", "store/checks.py", "store/query.py"},
     "openai": {"llm/client.py"},
     "jinja2": {"llm/prompts.py"},
-    "typer": {"cli/app.py", "cli/corpus.py", "cli/history.py", "cli/model.py", "cli/query.py", "cli/weights.py"},
+    "typer": {f"cli/{name}.py" for name in ("app", "corpus", "health", "history", "model", "query", "weights")},
     "rich": {"terminal.py"},
 }
 NUMERICS_LIBRARIES = {"numpy", "scipy", "torch", "gpytorch", "sklearn", "threadpoolctl"}

@@ -28,12 +28,12 @@ def init(
     wrong = [name for name, equals, meaning in pairs if not (name and equals and meaning)]
     if wrong:
         raise UsageError(f"--label takes NAME=MEANING, such as 0=negative; given: {wrong[0]!r}.")
-    if (path / CONFIG_NAME).exists():
-        raise UsageError(f"{path / CONFIG_NAME} exists already. Edit it; nothing was changed.")
     task = {"description": description, "language": language, "labels": {name: text for name, _, text in pairs}}
     llm = {name: value for name, value in (("model", model), ("base_url", base_url)) if value is not None}
     config = parse(Config, {"task": task, "llm": llm}, "the options")
     with opened(path, create=True) as workspace:
+        if (path / CONFIG_NAME).exists():
+            raise UsageError(f"{path / CONFIG_NAME} exists already. Edit it; nothing was changed.")
         workspace.configure(config)
     say(f"Made {path}. Its settings are in {path / CONFIG_NAME}. Next: synalign ingest {path} FILE --text COLUMN")
 

@@ -34,6 +34,8 @@ FEW_FRAGMENTS = 8
 
 #: The names of a table's manifests, and which file one of them is.
 _State = tuple[frozenset[str], int, int]
+#: Folders of a table whose files are named by a version of it, or by none.
+_NAMED_BY_VERSIONS = ("data/", "_deletions/", "_indices/", "_transactions/")
 
 #: Where in its own source Lance met an error, which says nothing to a user.
 _SOURCE = re.compile(r",?\s*/\S*\.rs:\d+(:\d+)?")
@@ -52,7 +54,7 @@ def is_in(column: str, values: Iterable[str], *, negate: bool = False) -> str:
     return f"{column} {'not in' if negate else 'in'} ({listed})"
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """Return what a foreign error says, without paths of the library's own source."""
     return _SOURCE.sub("", str(error)).strip()
 
@@ -88,7 +90,6 @@ class Lake:
                 a key twice; or if the table cannot be written. Then nothing is written.
         """
         spec = spec or _spec_of(name)
-        self._upgrade(name, spec)
         rows = _fitted(name, rows, self.schema(name, spec), spec)
         with _mapped(name, "written"):
             table = self._open_or_create(name, spec)
@@ -96,14 +97,6 @@ class Lake:
                 return 0
             result = table.merge_insert(list(spec.key)).when_not_matched_insert_all().execute(rows)
         return int(result.num_inserted_rows)
-
-    def _upgrade(self, name: str, spec: TableSpec) -> None:
-        """Add the columns that a table of an earlier version of this package lacks, null in the rows there are."""
-        there = self.schema(name, spec).names
-        new = [field for field in spec.schema if field.name not in there]
-        if new:
-            with _mapped(name, "written"):
-                self._open(name).add_columns(pa.schema(new))
 
     def delete(self, name: str, where: str) -> int:
         """Delete the rows that match the filter; no commit is made when there are none. Return how many there were."""
@@ -192,15 +185,37 @@ class Lake:
         with _mapped(name, "read"):
             yield from self.dataset(name).to_batches(columns=list(columns), filter=where)
 
+    def scan(self, name: str) -> Iterator[pa.RecordBatch]:
+        """Yield all rows of a table with every column decoded and checked, so that damage anywhere in it is found.
+
+        Raises:
+            StoreError: if there is no such table, or it is damaged.
+        """
+        with _mapped(name, "read"):
+            for batch in self.dataset(name).to_batches():
+                batch.validate(full=True)
+                yield batch
+
+    def orphans(self, name: str) -> list[str]:
+        """Return the files of a table that no version of it names, as paths in its folder.
+
+        Raises:
+            StoreError: if a version of it is damaged.
+        """
+        dataset = self.dataset(name)
+        with _mapped(name, "listed"):
+            there = dataset.all_files().read_all()["path"].to_pylist()
+            named = set(dataset.tracked_files().read_all()["path"].to_pylist())
+        # Beside what versions name: a hint at the newest version, and the names that Lance itself gives to versions.
+        return sorted(path for path in there if path not in named and path.startswith(_NAMED_BY_VERSIONS))
+
     def dataset(self, name: str) -> LanceDataset:
         """Return the newest version of a table as a Lance dataset, which DuckDB scans in place."""
         import lance
 
         path = self.path / f"{name}.lance"
-        try:
+        with _mapped(f"{name} at {path}", "opened"):
             return lance.dataset(str(path))
-        except (ValueError, OSError) as error:
-            raise StoreError(f"The table {name!r} at {path} cannot be opened: {reason(error)}.") from error
 
     def schema(self, name: str, spec: TableSpec | None = None) -> pa.Schema:
         """Return the columns of a table as they are now, the user's own included."""
@@ -292,4 +307,8 @@ def _mapped(name: str, done: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError, pa.ArrowException) as error:
+        raise StoreError(f"The table {name!r} cannot be {done}: {reason(error)}") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of Lance's Rust, over a damaged file; it is no Exception
+            raise
         raise StoreError(f"The table {name!r} cannot be {done}: {reason(error)}") from error

@@ -274,6 +274,34 @@ class Ledger:
             except sqlite3.Error as cause:
                 raise StoreError(f"The ledger {self.path} cannot be written: {cause}.") from cause
 
+    def add_columns(self, columns: Mapping[str, str]) -> None:
+        """Add columns, {name: SQLite type}, to the calls of a ledger that lacks them; null in the rows there are.
+
+        Raises:
+            StoreError: if the file is there and cannot be written.
+        """
+        if not self.path.exists():
+            return
+        try:
+            with self._lock, self._open() as connection:
+                there = {row[1] for row in connection.execute("pragma table_info(calls)")}
+                for name, kind in columns.items():
+                    if name not in there:
+                        connection.execute(f"alter table calls add column {name} {kind}")
+        except sqlite3.Error as error:
+            raise StoreError(f"The ledger {self.path} cannot be written: {error}.{_cure(error)}") from error
+
+    def problems(self) -> list[str]:
+        """Return what SQLite finds wrong with the file, and columns that its calls lack; none for one never written.
+
+        Raises:
+            StoreError: if the file cannot be read at all.
+        """
+        found = [row[0] for row in self._read("pragma integrity_check", [])]
+        there = {row[1] for row in self._read("pragma table_info(calls)", [])}
+        lacking = [name for name in _COLUMNS if there and name not in there]
+        return [line for line in found if line != "ok"] + [f"its calls have no column {name}" for name in lacking]
+
     def close(self) -> None:
         """Close the file. The ledger can be used again: the next call opens it."""
         with self._lock:
@@ -290,10 +318,6 @@ class Ledger:
             connection.execute(_CREATE)
             connection.execute(_CREATE_RESERVATIONS)
             connection.execute(_CREATE_BATCHES)
-            there = {row[1] for row in connection.execute("pragma table_info(calls)")}
-            for name in _COLUMNS:  # those that an earlier version of this package did not have
-                if name not in there:
-                    connection.execute(f"alter table calls add column {name} {_kind(name)}")
             self._connection = connection
         return self._connection
 

@@ -115,6 +115,24 @@ class Locks:
         finally:
             lock.release()
 
+    def at_work(self) -> list[str]:
+        """Return what other processes are doing at this moment: "writing", "asking the language model", or nothing.
+        Makes no file, and holds nothing afterwards."""
+        from filelock import FileLock, Timeout
+
+        found = []
+        for name, doing in ((WRITING, "writing"), (CALLING, "asking the language model")):
+            if not (self._root / name).exists():
+                continue
+            try:
+                with FileLock(self._root / name, timeout=0):
+                    pass
+            except Timeout:
+                found.append(doing)
+            except OSError:
+                continue  # a folder that cannot be written: nobody writes to it by this name
+        return found
+
     def only_caller(self) -> bool:
         """Return whether no process is asking the language model at this moment."""
         with self._only_caller() as alone:

@@ -17,7 +17,7 @@ from synalign.store.schemas import TABLES
 ASIDE = {"started_at", "finished_at", "at", "seconds", "latency_s", "median_latency_s", "attempts", "table_versions"}
 
 #: All files of a workspace at rest.
-AT_REST = {".calls.lock", ".lock", "catalog.duckdb", "lance", "ledger.sqlite", "synalign.toml"}
+AT_REST = {".calls.lock", ".lock", "catalog.duckdb", "format.json", "lance", "ledger.sqlite", "synalign.toml"}
 
 
 def contents(path: Path) -> dict[str, list[str]]:

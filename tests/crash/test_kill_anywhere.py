@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from synalign.steps.fsck import fsck
 from tests.crash.contents import AT_REST, contents, differences, state_on_disk
 from tests.crash.killing import Undisturbed, finish, kill_at, prepare, run_cli
 
@@ -53,6 +54,8 @@ def test_a_sample_of_kills_changes_nothing(
         assert kill_at(folder, undisturbed, kills[name], name) == -9, f"the write {name} did not occur"
     run_cli(folder)
     assert differences(contents(folder / "ws"), undisturbed.contents) == []
+    report = fsck(folder / "ws")
+    assert report.clean, report.as_dict()
     say(capsys, f"killed at {len(kills)} of {len(names)} writes: {kills}")
 
 

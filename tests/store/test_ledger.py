@@ -133,7 +133,7 @@ def test_a_batch_that_cannot_be_written_changes_nothing(ledger: Ledger):
     assert len(ledger.reserved()) == 1
 
 
-def test_a_file_of_an_earlier_version_is_read_as_it_is_and_upgraded_when_written(tmp_path: Path):
+def test_a_file_of_an_earlier_version_is_read_as_it_is_and_written_once_it_has_the_columns(tmp_path: Path):
     path = tmp_path / "ledger.sqlite"
     new = {"subject", "seed", "repairs", "batch_id"}
     columns = [name for name in TABLES["calls"].schema.names if name not in new]
@@ -152,6 +152,10 @@ def test_a_file_of_an_earlier_version_is_read_as_it_is_and_upgraded_when_written
     ]
     assert (ledger.reserved(), ledger.batches()) == ([], [])
     assert path.read_bytes() == before
+    with pytest.raises(StoreError, match="no column named"):
+        ledger.put(call("b"))
+    ledger.add_columns({"subject": "text", "seed": "integer", "repairs": "text", "batch_id": "text"})
+    ledger.add_columns({"subject": "text"})  # is there: left as it is
     ledger.put(call("b", subject="s", seed=3, repairs="a", batch_id="batch_1"))
     ledger.put_batch(SENT)
     ledger.reserve("c", 1.0, None)
