@@ -227,7 +227,8 @@ class Verbs:
         `synalign.steps.recording`."""
         from synalign.steps.recording import record
 
-        return record(self._context(), Path(path), overwrite=overwrite)
+        with self._writing():
+            return record(self._context(), Path(path), overwrite=overwrite)
 
     def restore(self, text: str) -> str:
         """Return a text in which placeholders stand for personal data (`llm.redact`) as it was."""

@@ -14,6 +14,7 @@ from synalign import config as configuration
 from synalign.config import CONFIG_NAME, Config, RunConfig
 from synalign.errors import SynAlignError, UsageError, WorkspaceNotFoundError
 from synalign.reader import Reader, Snapshot
+from synalign.upkeep import CATALOG_NAME, Upkeep
 from synalign.verbs import Verbs
 
 if TYPE_CHECKING:
@@ -21,12 +22,9 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from synalign.steps.context import Context, Outcome, Progress
-    from synalign.steps.findings import Report
     from synalign.steps.training import TrainingData
     from synalign.store.attachments import Attachments
     from synalign.store.journal import Moment
-
-CATALOG_NAME = "catalog.duckdb"
 
 
 def open(
@@ -86,7 +84,7 @@ def run(
     return workspace.run(plan, base=file.parent, report=report, budget=budget)
 
 
-class Workspace(Verbs, Reader):
+class Workspace(Verbs, Upkeep):
     """One workspace. Steps return an `Outcome`; each does nothing, and says so, when its run exists already.
 
     A value given to a step overrides the configuration for that call. Writing takes the workspace's lock: a second
@@ -173,15 +171,6 @@ class Workspace(Verbs, Reader):
                 note(outcome)
         return outcomes
 
-    def exclude(self, where: str, *, reason: str = "") -> Outcome:
-        """Take synthetic records out of every weighting, by a SQL condition over `synthetic`, such as
-        "text like '%as an AI%'". Returns at once; `align` learns the weights of the others anew."""
-        return self._verdict(where, reason, excluded=True)
-
-    def include(self, where: str) -> Outcome:
-        """Take back exclusions, by a SQL condition over `synthetic`."""
-        return self._verdict(where, "", excluded=False)
-
     # Questions
 
     def attach(self, source: Any, name: str | None = None) -> str:
@@ -233,30 +222,6 @@ class Workspace(Verbs, Reader):
         with closing(self.at(before).connect()) as one, closing(later.connect()) as other:
             return difference(one, other)
 
-    def tag(self, name: str, at: str | datetime | None = None, *, note: str = "") -> dict[str, Any]:
-        """Name the state that there is now, or another one. `gc` keeps what all tagged states need. A name that is
-        taken moves.
-
-        Raises:
-            UsageError: if the name is not allowed, or `at` names no state.
-            NotReadyError: if nothing was done yet.
-        """
-        from synalign.steps.history import tag
-
-        with self._writing():
-            return tag(self._context(), name, at, note)
-
-    def untag(self, name: str) -> dict[str, Any]:
-        """Take a tag away. The state stays, until `gc(superseded=True)` finds that nothing needs it.
-
-        Raises:
-            UsageError: if there is none of that name.
-        """
-        from synalign.steps.history import untag
-
-        with self._writing():
-            return untag(self._context(), name)
-
     def status(self) -> dict[str, Any]:
         """Return what is in the workspace: records of each side, and for each step its current run."""
         from synalign.steps.status import status
@@ -282,38 +247,6 @@ class Workspace(Verbs, Reader):
         from synalign.steps.training import training_data
 
         return training_data(self._context(), with_vectors=vectors, synthetic_share=synthetic_share)
-
-    # Upkeep
-
-    def publish(self) -> Path:
-        """Write `catalog.duckdb` anew, and return its path. Steps do this by themselves."""
-        with self._writing():
-            return self.path / CATALOG_NAME
-
-    def gc(self, *, superseded: bool = False) -> dict[str, int]:
-        """Drop rows of runs that never finished, old table versions, orphan files, and replies in the ledger that
-        are safe in `calls`; and, if asked for, `superseded` runs. See `synalign.steps.gc`."""
-        from synalign.steps.gc import gc
-
-        with self._writing():
-            return gc(self._context(), self._locks.only_caller(), superseded)
-
-    def fsck(self) -> Report:
-        """Check every promise that the tables and files keep, and say of each that is broken what to do; changes
-        nothing. See `synalign.steps.fsck`."""
-        from synalign.steps.fsck import fsck
-
-        return fsck(self.path)
-
-    def _verdict(self, where: str, reason: str, *, excluded: bool) -> Outcome:
-        from synalign.steps.exclude import exclude
-        from synalign.store.query import matching
-
-        with self._writing():
-            with closing(self.connect()) as connection:  # A condition may name what is attached.
-                found = matching(connection, where, excluded=not excluded)
-            outcome = exclude(self._context(), found, reason or where, excluded=excluded)
-        return outcome if excluded else replace(outcome, step="include")
 
     def _relations(self, wanted: Collection[str] | None = None) -> DuckDBPyConnection:
         return self._connect(None, wanted)
@@ -356,8 +289,9 @@ class Workspace(Verbs, Reader):
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Hold the workspace's lock, bring its tables up to date first, and publish the catalog at the end of the
-        outermost use if anything changed."""
+        """Hold the workspace's lock, bring its tables up to date and finish what was being forgotten first, and publish
+        the catalog at the end of the outermost use if anything changed."""
+        from synalign.steps.forgetting import resume
         from synalign.steps.publish import publish_if_stale
         from synalign.store.migrations import bring_up_to_date
 
@@ -369,6 +303,7 @@ class Workspace(Verbs, Reader):
                 bring_up_to_date(self.path, self._lake, self._ledger)
                 if not (self.path / CONFIG_NAME).is_file():
                     self._write_config(self.config)
+                resume(self._context(), self.path / CATALOG_NAME)
                 try:
                     yield
                 except SynAlignError as failure:

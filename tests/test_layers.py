@@ -24,7 +24,8 @@ ALLOWED = {
     "pipeline": {"errors", "config", "steps"},
     "verbs": {"steps", "store"},
     "reader": {"errors", "steps", "store"},
-    "workspace": {"errors", "config", "pipeline", "reader", "steps", "store", "verbs"},
+    "upkeep": {"config", "errors", "reader", "steps", "store"},
+    "workspace": {"errors", "config", "pipeline", "reader", "steps", "store", "upkeep", "verbs"},
     "terminal": {"errors", "steps"},
     "cli": {"errors", "cli", "config", "reader", "terminal", "workspace", "steps", "version"},
     "synalign": {"config", "errors", "numerics", "steps", "version", "workspace"},
@@ -37,7 +38,9 @@ OWNERS = {
     "duckdb": {"store/attachments.py", "store/catalog.py", "store/checks.py", "store/query.py"},
     "openai": {"llm/client.py"},
     "jinja2": {"llm/prompts.py"},
-    "typer": {f"cli/{name}.py" for name in ("app", "corpus", "health", "history", "model", "query", "weights")},
+    "typer": {
+        f"cli/{name}.py" for name in ("app", "corpus", "health", "history", "model", "query", "upkeep", "weights")
+    },
     "rich": {"terminal.py"},
 }
 NUMERICS_LIBRARIES = {"numpy", "scipy", "torch", "gpytorch", "sklearn", "threadpoolctl"}

@@ -3,7 +3,15 @@
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C.
 """
 
-from synalign.cli import corpus, model, weights, query, history, health  # noqa: F401, I001 - each adds its commands, so
+from synalign.cli import (  # noqa: I001 - each adds its commands, in this order
+    corpus,  # noqa: F401
+    model,  # noqa: F401
+    weights,  # noqa: F401
+    query,  # noqa: F401
+    history,  # noqa: F401
+    upkeep,  # noqa: F401
+    health,  # noqa: F401
+)
 from synalign.cli.app import app, main
 
 __all__ = ["app", "main"]

@@ -76,6 +76,11 @@ class Recording:
         """The number of questions that are answered."""
         return len(self._entries)
 
+    @property
+    def entries(self) -> list[Entry]:
+        """The entries, in the order of the file."""
+        return list(self._entries.values())
+
     def find(self, subject: str, seed: int | None) -> Entry | None:
         """Return the reply to a question: one with this seed, else one without a seed."""
         return self._entries.get((subject, seed)) or self._entries.get((subject, None))

@@ -16,6 +16,7 @@ from synalign.numerics.quality import Quality
 from synalign.steps import embed as embedding
 from synalign.steps.cluster import assign_new
 from synalign.steps.context import Context, Outcome, finish, reuse
+from synalign.steps.forgotten import forget_runs
 from synalign.steps.kernel import choose_kernel
 from synalign.steps.measure import measure
 from synalign.steps.notes import embedded_model_note, warnings
@@ -145,9 +146,10 @@ def align(
 
 
 def align_inputs(context: Context, embedder_run: str) -> list[str]:
-    """Return the runs whose records and exclusions weights depend on."""
+    """Return the runs whose records and exclusions weights depend on, and those that forgot records."""
     sources = [run.run_id for origin in ORIGINS for run in record_runs(context, origin)]
-    return [embedder_run, *sources, *(run.run_id for run in context.journal.runs("exclude"))]
+    verdicts = [run.run_id for run in context.journal.runs("exclude")]
+    return [embedder_run, *sources, *verdicts, *forget_runs(context)]
 
 
 def write_weights(

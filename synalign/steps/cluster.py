@@ -24,6 +24,7 @@ from synalign.numerics.clustering import (
 from synalign.steps import embed as embedding
 from synalign.steps.context import Context, Outcome, finish, reuse
 from synalign.steps.embed import Embedder
+from synalign.steps.forgotten import forget_runs
 from synalign.steps.reading import record_runs, records, require_real, vectors
 from synalign.store.journal import Clock, Plan, Run
 from synalign.store.lake import quote
@@ -61,7 +62,8 @@ def cluster(
             "cluster without: by_label=False (--no-by-label). Nothing was clustered."
         )
     wanted = embedding.current(context) if embedder is None else embedding.named(context, embedder)
-    run = None if refit else _find(context, settings, wanted, exact=embedder is not None)
+    kind = embedding.kind_wanted(context) if wanted is None else wanted.kind
+    run = None if refit else _find(context, settings, kind, embedder)
     if run is not None:
         assigned = assign_new(context, run)
         outcome = reuse(context, run)
@@ -76,7 +78,7 @@ def cluster(
         # Only then, so that runs that were made before there was a choice keep their names.
         parameters["by_label"] = True
     sources = [source.run_id for source in record_runs(context, REAL)]
-    plan = Plan("cluster", parameters, [chosen.run_id, *sources], context.config.seed)
+    plan = Plan("cluster", parameters, [chosen.run_id, *sources, *forget_runs(context)], context.config.seed)
     done = context.journal.get(plan.run_id)
     if done is not None:
         assign_new(context, done)
@@ -135,24 +137,67 @@ def _clustered(
 
 
 def embedder_of(context: Context, run: Run) -> Embedder:
-    """Return the embedder in whose space the clusters of a run lie."""
-    return embedding.named(context, run.parameters["embedder"])
+    """Return the embedder in whose space the clusters of a run lie.
+
+    Where it was fitted to records that were forgotten since, that is the newest one of its kind, with all records
+    embedded.
+    """
+    there = {embedder.name: embedder for embedder in embedding.embedders(context)}
+    found = there.get(run.parameters["embedder"])
+    if found is None:
+        found = embedding.of_kind(context, run.parameters["kind"])
+        embedding.apply(context, found)
+    return found
 
 
 def centroids(context: Context, run: Run) -> np.ndarray:
-    """Return the centroids of a run, float32 [k, d], in the order of cluster ids."""
-    table = context.lake.read("clusters", ["cluster_id", "centroid"], f"run_id = {quote(run.run_id)}")
-    rows = sorted(table.to_pylist(), key=lambda row: row["cluster_id"])
-    return np.asarray([row["centroid"] for row in rows], dtype=np.float32)
+    """Return the centroids of a run, float32 [k, d], in the order of cluster ids.
+
+    Where the embedder was forgotten they are the means of the records that are left, in the space of the one that
+    takes its place. A cluster of which no record is left has the place of another one, and no mass.
+    """
+    rows = _rows(context, run)
+    centres = [row["centroid"] for row in rows]
+    chosen = embedder_of(context, run)
+    if chosen.name != run.parameters["embedder"]:
+        centres = _means(context, run, chosen, len(rows))
+    there = [number for number, centre in enumerate(centres) if centre is not None]
+    filled = [
+        centre if centre is not None else centres[_stand_in(rows, there, number)]
+        for number, centre in enumerate(centres)
+    ]
+    return np.asarray(filled, dtype=np.float32)
+
+
+def _rows(context: Context, run: Run) -> list[dict[str, Any]]:
+    columns = ["cluster_id", "centroid", "label", "size"]
+    table = context.lake.read("clusters", columns, f"run_id = {quote(run.run_id)}")
+    return sorted(table.to_pylist(), key=lambda row: row["cluster_id"])
+
+
+def _means(context: Context, run: Run, chosen: Embedder, count: int) -> list[np.ndarray | None]:
+    """Return the mean vector of the clustered records of each cluster, None for one of which none is left."""
+    clustered = [source for source in record_runs(context, REAL) if source.run_id in run.inputs]
+    real = records(context, REAL, split="train", runs=clustered).select("id", "multiplicity")
+    frame = members(context, run, REAL).join(real, on="id").sort("id")
+    matrix = vectors(context, chosen.name, REAL, frame["id"]).astype(np.float64)
+    weights, numbers = frame["multiplicity"].to_numpy().astype(np.float64), frame["cluster_id"].to_numpy()
+    sums, totals = np.zeros((count, matrix.shape[1])), np.bincount(numbers, weights, minlength=count)
+    np.add.at(sums, numbers, matrix * weights[:, None])
+    return [sums[number] / totals[number] if totals[number] else None for number in range(count)]
+
+
+def _stand_in(rows: list[dict[str, Any]], there: list[int], number: int) -> int:
+    """Return the cluster whose place an empty one takes: of its label, if one is left."""
+    alike = [other for other in there if rows[other]["label"] == rows[number]["label"]]
+    return (alike or there)[0]
 
 
 def _owners(context: Context, run: Run) -> list[str | None] | None:
     """Return the label of each cluster in the order of cluster ids; None if they were not made within labels."""
     if not run.parameters.get("by_label"):
         return None
-    table = context.lake.read("clusters", ["cluster_id", "label"], f"run_id = {quote(run.run_id)}")
-    rows = sorted(table.to_pylist(), key=lambda row: row["cluster_id"])
-    return [row["label"] for row in rows]
+    return [row["label"] for row in _rows(context, run)]
 
 
 def members(context: Context, run: Run, origin: str) -> pl.DataFrame:
@@ -196,12 +241,14 @@ def _assign_source(
     frame = records(context, origin, runs=[source], with_excluded=True)
     if frame.height:
         matrix = vectors(context, chosen.name, origin, frame["id"])
+        left = np.array([row["cluster_id"] for row in _rows(context, run) if row["size"] > 0])
         if owners is None:
-            numbers, distances = assign(matrix, centres)
+            numbers, distances = assign(matrix, centres[left])
         else:
             names = sorted({name for name in owners if name is not None})
             groups = [_codes(labels, names) for labels in (frame["label"], pl.Series(owners, dtype=pl.String))]
-            numbers, distances = assign_within(matrix, groups[0], centres, groups[1])
+            numbers, distances = assign_within(matrix, groups[0], centres[left], groups[1][left])
+        numbers = left[numbers]
         rows: dict[str, Any] = {
             "run_id": [plan.run_id] * frame.height,
             "origin": [origin] * frame.height,
@@ -215,11 +262,11 @@ def _assign_source(
     return frame.height
 
 
-def _find(context: Context, settings: Cluster, embedder: Embedder | None, exact: bool) -> Run | None:
+def _find(context: Context, settings: Cluster, kind: dict[str, object], embedder: str | None) -> Run | None:
     """Return the newest clusters made with these settings, whatever records have come in since.
 
-    Without `exact`, any version of the encoder will do: it is fitted anew when synthetic text comes in, and the
-    clusters, and all that was paid for on top of them, stay.
+    Unless an embedder is named, any version of its kind will do: it is fitted anew when synthetic text comes in, or
+    records are forgotten, and the clusters, and all that was paid for on top of them, stay.
     """
     runs = [
         run
@@ -227,8 +274,7 @@ def _find(context: Context, settings: Cluster, embedder: Embedder | None, exact:
         if run.parameters["k"] == settings.k
         and run.parameters.get("by_label", False) == settings.by_label
         and run.seed == context.config.seed
-        and embedder is not None
-        and (run.parameters["embedder"] == embedder.name if exact else run.parameters["kind"] == embedder.kind)
+        and (run.parameters["kind"] == kind if embedder is None else run.parameters["embedder"] == embedder)
     ]
     return runs[-1] if runs else None
 

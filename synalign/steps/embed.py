@@ -5,9 +5,10 @@ Each version of an embedder has a table of its own, and only new records are emb
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,6 +18,7 @@ from synalign.config import Embed, override
 from synalign.errors import NotReadyError, UsageError
 from synalign.llm.endpoints import resolved_base_url
 from synalign.steps.context import Context, Outcome, finish
+from synalign.steps.forgotten import forget_runs, last_forgotten
 from synalign.steps.reading import record_runs, records, require_real
 from synalign.store.journal import Clock, Plan, Run
 from synalign.store.lake import quote
@@ -92,11 +94,30 @@ def resolve(context: Context, name: str | None = None, *, synthetic_fit: bool = 
     """
     found = current(context) if name is None else named(context, name)
     if found is None:
-        found = fit(context, with_address(context.config.embed))
+        found = fit(context, wanted(context))
     elif name is None and synthetic_fit and is_fitted(found.settings) and SYNTHETIC not in found.fitted_on:
         found = fit(context, found.settings)
     apply(context, found)
     return found
+
+
+def wanted(context: Context) -> Embed:
+    """Return the settings of the embedder to make where there is no current one: those of the one that was, if it went
+    with records that were forgotten, or the configured ones."""
+    forgot = last_forgotten(context)
+    given = forgot.parameters.get("embed") if forgot else None
+    return with_address(context.config.embed) if given is None else _settings(context, given)
+
+
+def of_kind(context: Context, kind: Mapping[str, object]) -> Embedder:
+    """Return the newest embedder of a kind (`Embedder.kind`), fitted now if all of that kind were forgotten."""
+    found = next((embedder for embedder in reversed(embedders(context)) if embedder.kind == kind), None)
+    return found or fit(context, _settings(context, {name: kind[name] for name in kind if name != "seed"}))
+
+
+def kind_wanted(context: Context) -> dict[str, object]:
+    """Return the kind of the embedder to make where there is no current one."""
+    return _kind(wanted(context), context.config.seed)
 
 
 def with_address(settings: Embed) -> Embed:
@@ -120,11 +141,18 @@ def named(context: Context, name: str) -> Embedder:
 
     Raises:
         UsageError: if there is none, listing those there are.
+        NotReadyError: if it was forgotten.
     """
     there = embedders(context)
     for embedder in there:
         if embedder.name == name:
             return embedder
+    if any(name in run.parameters["embedders"] for run in context.journal.runs("forget")):
+        raise NotReadyError(
+            f"The embedder {name!r} was fitted to records that were forgotten, and went with them. What was learned "
+            "with it cannot be used without it: learn weights again, ws.align() ('synalign align DIR'), which fits a "
+            "new one."
+        )
     raise UsageError(f"There is no embedder {name!r}. There are: {', '.join(e.name for e in there) or 'none yet'}.")
 
 
@@ -133,19 +161,35 @@ def embedders(context: Context) -> list[Embedder]:
     rows = {row["run_id"]: row for row in context.lake.read("embedders", ["name", "run_id", "fitted_on"]).to_pylist()}
     found = []
     for run in context.journal.runs("embedder"):
-        row, given = rows[run.run_id], {name: value for name, value in run.parameters.items() if value is not None}
-        settings = override(context.config.embed.model_copy(update={"base_url": None, "dimensions": None}), given)
-        found.append(Embedder(row["name"], run.run_id, settings, run.seed, tuple(row["fitted_on"])))
+        row, given = rows[run.run_id], run.parameters
+        found.append(Embedder(row["name"], run.run_id, _settings(context, given), run.seed, tuple(row["fitted_on"])))
     return found
+
+
+def _settings(context: Context, given: Mapping[str, Any]) -> Embed:
+    """Return the settings with the parameters of an embedder, which may be null."""
+    known = {name: value for name, value in given.items() if value is not None}
+    return override(context.config.embed.model_copy(update={"base_url": None, "dimensions": None}), known)
 
 
 def current(context: Context) -> Embedder | None:
     """Return the embedder that steps use by default, or None if there is none yet of the configured seed."""
     run = context.journal.current("embedder")
+    if run is not None and _was_replaced(context, run):
+        return None  # the one that came after it was current, and was forgotten: it is fitted anew
     found = next((embedder for embedder in embedders(context) if run and embedder.run_id == run.run_id), None)
     if found and is_fitted(found.settings) and found.seed != context.config.seed:
         return find(context, found.settings)  # another seed means another fit
     return found
+
+
+def _was_replaced(context: Context, run: Run) -> bool:
+    """Return whether the current embedder was forgotten, and this one was not made or chosen since."""
+    forgot = last_forgotten(context)
+    if forgot is None or forgot.parameters["embed"] is None or run.sequence > forgot.sequence:
+        return False
+    where = f"run_id = {quote(run.run_id)} and sequence > {forgot.sequence}"
+    return not context.lake.read("activations", ["sequence"], where).num_rows
 
 
 def find(context: Context, settings: Embed) -> Embedder | None:
@@ -157,12 +201,13 @@ def find(context: Context, settings: Embed) -> Embedder | None:
 def fit(context: Context, settings: Embed) -> Embedder:
     """Make a new embedder version from the training text there is; one made of the same text before is returned."""
     clock = Clock()
-    sources: list[Run] = []
+    sources: list[str] = []
     if settings.model.startswith("sentence-transformers/") and settings.dimensions is not None:
         raise UsageError(f"{settings.model} has a vector length of its own; leave embed.dimensions (--dimensions) out.")
     if is_fitted(settings):
-        sources = [run for origin in ORIGINS for run in record_runs(context, origin)]
-    plan = Plan("embedder", _parameters(settings), [run.run_id for run in sources], context.config.seed)
+        # After a forget it is another embedder, though the runs are those it was fitted to before.
+        sources = [run.run_id for origin in ORIGINS for run in record_runs(context, origin)] + forget_runs(context)
+    plan = Plan("embedder", _parameters(settings), sources, context.config.seed)
     name = f"{_slug(settings.model)}_{plan.run_id[:8]}"
     done = context.journal.get(plan.run_id)
     if done is not None:

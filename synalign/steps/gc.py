@@ -29,18 +29,24 @@ def gc(context: Context, replies: bool = True, superseded: bool = False) -> dict
     gone = superseded_runs(context) if superseded else []
     if gone:
         context.journal.drop(gone)
+    rows, stray = drop_unfinished(context)
+    for number, name in enumerate(names := context.lake.names()):
+        context.progress("compacting tables", number, len(names))
+        context.lake.compact(name)
+    context.progress("compacting tables", len(names), len(names))
+    trimmed = _trim_ledger(context) if replies else 0
+    return {"runs": len(gone), "rows": rows, "bytes": before - _size(context), "tables": stray, "replies": trimmed}
+
+
+def drop_unfinished(context: Context) -> tuple[int, int]:
+    """Drop what no finished run owns: rows, and tables of vectors; return how many of each."""
     rows = context.journal.sweep(OWNED_BY_RUN)
     kept = {vectors_table(embedder.name) for embedder in embedders(context)}
     stray = [name for name in context.lake.names() if name.startswith("vectors_") and name not in kept]
     for name in stray:
         context.lake.drop(name)
     _remove_unfinished_tables(context.lake.path, set(context.lake.names()))
-    for number, name in enumerate(names := context.lake.names()):
-        context.progress("compacting tables", number, len(names))
-        context.lake.compact(name)
-    context.progress("compacting tables", len(names), len(names))
-    trimmed = _trim_ledger(context) if replies else 0
-    return {"runs": len(gone), "rows": rows, "bytes": before - _size(context), "tables": len(stray), "replies": trimmed}
+    return rows, len(stray)
 
 
 def _size(context: Context) -> int:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from synalign.errors import InputError
 from synalign.steps.context import Context, Outcome, finish
+from synalign.steps.forgotten import without_forgotten
 from synalign.store import files
 from synalign.store.columns import json_lines
 from synalign.store.journal import Clock, Plan
@@ -56,18 +57,21 @@ def ingest(context: Context, records: Records, *, synthetic: bool) -> Outcome:
         counts = {"origin": origin, "records": done.counts["records"], "added": 0}
         return Outcome(done.step, done.run_id, True, counts)
     context.journal.sweep((origin, "multiplicities"))
-    frame = records.frame.with_columns(pl.lit(plan.run_id).alias("run_id"))
+    frame, said = (records.frame, []) if synthetic else without_forgotten(context, records.frame)
+    frame = frame.with_columns(pl.lit(plan.run_id).alias("run_id"))
     if synthetic:
         frame = frame.with_columns(*(pl.lit(None, pl.String).alias(name) for name in _PROVENANCE))
     rows = frame.to_arrow()
     _check_known_ids(context, frame, origin)
     _add_own_columns(context, rows, origin)
-    notes = list(records.notes)
+    notes = [*records.notes, *said]
     dropped = _other_own_values(context, rows, origin)
     if synthetic:
         notes += _texts_of_real_records(context, frame["text"])
     context.progress("storing records", 0, frame.height)
-    repeats = records.repeats.with_columns(pl.lit(plan.run_id).alias("run_id"), pl.lit(origin).alias("origin"))
+    repeats = records.repeats.join(frame, on="id", how="semi").with_columns(
+        pl.lit(plan.run_id).alias("run_id"), pl.lit(origin).alias("origin")
+    )
     context.lake.insert("multiplicities", repeats.to_arrow())
     added = context.lake.insert(origin, rows)
     context.progress("storing records", frame.height, frame.height)

@@ -23,6 +23,7 @@ from synalign.numerics.statistics import classifier_two_sample_auc, permutation_
 from synalign.numerics.witness import witness
 from synalign.steps import embed as embedding
 from synalign.steps.context import Context, Outcome, finish, reuse
+from synalign.steps.forgotten import forget_runs
 from synalign.steps.kernel import EXACT, RANDOM, stored_kernel
 from synalign.steps.reading import record_runs, require_real
 from synalign.steps.sides import Side, Strata, find_strata, read_sides, rows_of_strata
@@ -72,7 +73,8 @@ def measure(context: Context, run: Run) -> Outcome:
     sources = [source.run_id for origin in ORIGINS for source in record_runs(context, origin)]
     verdicts = [source.run_id for source in context.journal.runs("exclude")]
     clusters = [found.run_id for found in [context.journal.current("cluster")] if found]
-    plan = Plan("measure", {}, [run.run_id, *sources, *verdicts, *clusters], context.config.seed, version=_VERSION)
+    inputs = [run.run_id, *sources, *verdicts, *clusters, *forget_runs(context)]
+    plan = Plan("measure", {}, inputs, context.config.seed, version=_VERSION)
     done = context.journal.get(plan.run_id)
     if done is not None:
         return reuse(context, done)

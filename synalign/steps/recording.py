@@ -9,10 +9,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from synalign.errors import ConfigError, StoreError, UsageError
 from synalign.llm.replay import Entry, Recording, is_recording, recording_text
 from synalign.steps.context import Context
+from synalign.store.journal import now
 from synalign.store.ledger import COMPLETE
+from synalign.store.schemas import TABLES
 
 _REPLAY = "replay/"
 
@@ -58,7 +62,8 @@ def record(
         raise UsageError(f"There are no replies of the step {unknown[0]!r}; there are of: {', '.join(there)}.")
     asked = [row for row in usable if not steps or row["step"] in steps]
     entries = _entries(context, asked)
-    _write(path, recording_text(entries).encode("utf-8"))
+    _note_path(context, path)
+    write_whole(path, recording_text(entries).encode("utf-8"))
     return {
         "path": str(path),
         "model": _REPLAY + _relative(context, path),
@@ -137,13 +142,24 @@ class _Origins:
             return None  # moved or changed since: the replies count, and their origin is that file
 
 
+def _note_path(context: Context, path: Path) -> None:
+    """Remember where replies are written to, so that they can be forgotten there, too."""
+    row = {"path": _relative(context, path), "at": now()}
+    context.lake.insert("recordings", pa.Table.from_pylist([row], schema=TABLES["recordings"].schema))
+
+
 def _relative(context: Context, path: Path) -> str:
     """Return a path as `llm.model` takes it: relative to the workspace where it is inside."""
     whole = Path(os.path.abspath(path))
     return whole.relative_to(context.root).as_posix() if whole.is_relative_to(context.root) else str(whole)
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
+    """Put a file of these bytes in the place of what is there, in one step.
+
+    Raises:
+        StoreError: if it cannot be written. What was there is unchanged then.
+    """
     temporary = path.with_name(f".{path.name}.partial")
     try:
         with temporary.open("wb") as file:

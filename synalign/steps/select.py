@@ -22,6 +22,7 @@ from synalign.numerics.selection import Picks
 from synalign.numerics.uncertainty import UncertaintyTracker
 from synalign.steps.cluster import centroids
 from synalign.steps.context import Context, Outcome, finish, reuse
+from synalign.steps.forgotten import forget_runs
 from synalign.steps.guide import condition, earlier_picks, gaps, place_in_rounds, witness_run
 from synalign.steps.reading import record_runs
 from synalign.steps.units import (
@@ -127,7 +128,7 @@ def select(
     if done is not None:
         return reuse(context, done)
     before = [previous, measured, *_seen(context, previous)]
-    inputs = [run.run_id, *(found.run_id for found in before if found is not None)]
+    inputs = [run.run_id, *(found.run_id for found in before if found is not None), *forget_runs(context)]
     plan = Plan("select", parameters, inputs, context.config.seed, round=number, version=SELECT_VERSION)
     done = context.journal.get(plan.run_id)
     if done is not None:

@@ -122,6 +122,21 @@ def spent(context: Context, unit: Unit, price: Price | None = None) -> float:
     rows = context.lake.read("calls", _COUNTED).to_pylist()
     known = {row["call_id"] for row in rows}
     rows += [row for row in context.ledger.rows().select(_COUNTED).to_pylist() if row["call_id"] not in known]
+    total = _worth(context, rows, unit)
+    return total + sum(_held(unit, price, tokens, usd) for _, _, tokens, usd in context.ledger.reserved())
+
+
+def worth(context: Context, call_ids: Sequence[str]) -> tuple[float, float | None]:
+    """Return what calls did cost, in tokens and in usd, which is None where a price is unknown."""
+    rows = whole_calls(context, call_ids)
+    try:
+        usd: float | None = _worth(context, rows, "usd")
+    except ConfigError:
+        usd = None
+    return _worth(context, rows, "tokens"), usd
+
+
+def _worth(context: Context, rows: Iterable[Mapping[str, Any]], unit: Unit) -> float:
     total = 0.0
     held = {call_id for _, call_id, _, _ in context.ledger.reserved()}
     for row in rows:
@@ -134,7 +149,7 @@ def spent(context: Context, unit: Unit, price: Price | None = None) -> float:
             total += row["prompt_tokens"] + row["completion_tokens"]
         else:
             total += _usd(context.config.prices, row)
-    return total + sum(_held(unit, price, tokens, usd) for _, _, tokens, usd in context.ledger.reserved())
+    return total
 
 
 def _held(unit: Unit, price: Price | None, tokens: float | None, usd: float | None) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from synalign.steps.context import Context
+from synalign.steps.forgotten import forget_runs
 from synalign.steps.reading import record_runs, records
 from synalign.store.journal import Run
 from synalign.store.schemas import ORIGINS, SYNTHETIC
@@ -29,6 +30,8 @@ def stale_weights(context: Context, run: Run) -> list[str]:
     known = set(run.inputs)
     late = [source for origin in ORIGINS for source in record_runs(context, origin) if source.run_id not in known]
     verdicts = [source for source in context.journal.runs("exclude") if source.run_id not in known]
+    if any(name not in known for name in forget_runs(context)):
+        return ["records were forgotten since the weights were learned: run align again"]
     if late or verdicts:
         return ["the weights do not cover all records or exclusions: run align again (or score, for new records)"]
     return []

@@ -20,6 +20,9 @@ from synalign.store.schemas import REAL
 
 RECORD = "record"
 
+# A mass must be above 0.
+_NEXT_TO_NOTHING = 1e-9
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -82,7 +85,8 @@ def read_units(context: Context, run: Run, kind: str, shown: Shown) -> Units:
     if run.parameters.get("by_label"):
         place = {name: code for code, name in enumerate(shown.names)}
         groups = np.array([place.get(row["label"], len(place)) for row in rows], dtype=np.int64)
-    mass = np.array([row["size"] for row in rows])
+    # A cluster of which all records were forgotten keeps its number; it comes last of all.
+    mass = np.maximum([row["size"] for row in rows], _NEXT_TO_NOTHING)
     return Units(centroids(context, run), np.arange(len(rows)), mass, groups, None)
 
 

@@ -12,6 +12,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from synalign.errors import StoreError
 from synalign.store import statements
@@ -35,6 +36,23 @@ def published_state(path: Path) -> str | None:
     except duckdb.Error:
         return None  # A file that cannot be read, whatever the reason, is one to replace.
     return row[0] if row else None
+
+
+def everything(path: Path) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """Yield the name of each table of a published catalog with its rows, some at a time.
+
+    Raises:
+        StoreError: if it cannot be read.
+    """
+    try:
+        with closing(duckdb.connect(str(path), read_only=True, config=SETTINGS)) as connection:
+            names = connection.execute("select table_name from duckdb_tables() order by 1").fetchall()
+            for (name,) in names:
+                quoted = name.replace('"', '""')
+                for batch in connection.sql(f'from "{quoted}"').to_arrow_reader(65536):
+                    yield name, batch
+    except duckdb.Error as error:
+        raise StoreError(f"{path} cannot be read: {reason(error)}.") from error
 
 
 def publish(lake: Lake, ledger: Ledger, labels: Mapping[str, str], path: Path, state: str) -> None:

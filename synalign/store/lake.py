@@ -36,6 +36,8 @@ FEW_FRAGMENTS = 8
 _State = tuple[frozenset[str], int, int]
 #: Folders of a table whose files are named by a version of it, or by none.
 _NAMED_BY_VERSIONS = ("data/", "_deletions/", "_indices/", "_transactions/")
+#: Rows that are searched together: what is looked for is set up anew for each such block.
+_TOGETHER = 32_768
 
 #: Where in its own source Lance met an error, which says nothing to a user.
 _SOURCE = re.compile(r",?\s*/\S*\.rs:\d+(:\d+)?")
@@ -242,6 +244,76 @@ class Lake:
             if len(dataset.get_fragments()) > FEW_FRAGMENTS:
                 dataset.optimize.compact_files()
             dataset.cleanup_old_versions(older_than=KEEP_VERSIONS, delete_unverified=True)
+
+    def count(self, name: str, where: str) -> int:
+        """Return how many rows match the filter.
+
+        Raises:
+            StoreError: if the table is damaged.
+        """
+        if not self.exists(name):
+            return 0
+        with _mapped(name, "read"):
+            return int(self.dataset(name).count_rows(filter=where))
+
+    def expunge(self, name: str) -> None:
+        """Write a table anew where rows were deleted, and drop all that is not its newest version: old versions,
+        Lance's own tags and branches of it, indices, files that no version names.
+
+        What stood in a row that was deleted is then in none of its files. Readers that have an older version open lose
+        it. Only safe while no other process writes.
+
+        Raises:
+            StoreError: if it cannot be done. The rows there are stay as they are then.
+        """
+        with _mapped(name, "cleaned"):
+            dataset = self.dataset(name)
+            for tag in dataset.tags.list():
+                dataset.tags.delete(tag)
+            for branch in dataset.branches.list():
+                dataset.branches.delete(branch)
+            for index in dataset.describe_indices():
+                dataset.drop_index(index.name)
+            dataset.optimize.compact_files(materialize_deletions=True, materialize_deletions_threshold=0.0)
+            dataset = self.dataset(name)
+            # One more version of the same rows: the newest names the change that made it, a delete with its condition.
+            dataset.restore()
+            dataset.cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)
+
+    def everything(self, name: str) -> Iterator[pa.RecordBatch]:
+        """Yield all rows of all versions of a table that there are, some at a time.
+
+        Raises:
+            StoreError: if it is damaged.
+        """
+        import lance
+
+        with _mapped(name, "read"):
+            for version in self.dataset(name).versions():
+                yield from lance.dataset(str(self.path / f"{name}.lance"), version=version["version"]).to_batches(
+                    batch_size=_TOGETHER
+                )
+
+    def hidden(self, name: str) -> list[Path]:
+        """Return the files of a table that may hold rows that reading it does not show: those of deleted rows, and
+        those that no version names.
+
+        Raises:
+            StoreError: if it is damaged.
+        """
+        import lance
+
+        root = self.path / f"{name}.lance"
+        named: set[str] = set()
+        found: list[Path] = []
+        with _mapped(name, "read"):
+            for version in self.dataset(name).versions():
+                for fragment in lance.dataset(str(root), version=version["version"]).get_fragments():
+                    named |= {file.path for file in fragment.data_files()}
+                    if fragment.deletion_file() is not None:
+                        found.append(root / fragment.deletion_file())
+        data = root / "data"
+        return found + [path for path in data.rglob("*") if path.is_file() and path.name not in named]
 
     def drop(self, name: str) -> None:
         """Remove a whole table."""

@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -255,6 +255,56 @@ class Ledger:
             except sqlite3.Error as error:
                 raise StoreError(f"The ledger {self.path} cannot be trimmed: {error}.{_cure(error)}") from error
         return dropped
+
+    def erase(self, call_ids: Sequence[str], held: Sequence[tuple[str, float | None, float | None]]) -> None:
+        """Take calls out as if they had never been made, from batches too, and leave no trace of them in the file.
+
+        held: what they did cost goes on to count as reservations, (a name, tokens, usd), each written once. What was
+        reserved for the calls themselves goes on to count, too, under no call's name.
+
+        Raises:
+            StoreError: if the file cannot be written, or another process has it open. To do it again is harmless.
+        """
+        if not (self.path.exists() or held):
+            return
+        listed = json.dumps(list(call_ids))
+        within = "in (select value from json_each(?))"
+        with self._lock:
+            try:
+                connection = self._open()
+                connection.execute("pragma secure_delete = on")
+                with connection:
+                    connection.execute(f"delete from calls where call_id {within}", [listed])
+                    connection.execute(f"update reservations set call_id = '' where call_id {within}", [listed])
+                    connection.executemany(
+                        "insert into reservations (call_id, tokens, usd) select ?1, ?2, ?3 where not exists (select 1 "
+                        "from reservations where call_id = ?1)",
+                        held,
+                    )
+                    gone = set(call_ids)
+                    rows = connection.execute("select batch_id, base_url, call_ids from batches").fetchall()
+                    for batch_id, base_url, names in rows:
+                        kept = [name for name in json.loads(names) if name not in gone]
+                        if len(kept) < len(json.loads(names)):
+                            connection.execute(
+                                "update batches set call_ids = ? where batch_id = ? and base_url = ?",
+                                [json.dumps(kept), batch_id, base_url],
+                            )
+                connection.execute("vacuum")
+                busy = connection.execute("pragma wal_checkpoint(truncate)").fetchone()[0]
+            except sqlite3.Error as error:
+                raise StoreError(f"The ledger {self.path} cannot be written: {error}.{_cure(error)}") from error
+        if busy:
+            raise StoreError(f"Another process has the ledger {self.path} open. Close it, and do this again.")
+
+    def everything(self) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
+        """Yield the name and all rows of each table of the file.
+
+        Raises:
+            StoreError: if the file is there and cannot be read.
+        """
+        for (name,) in self._read("select name from sqlite_master where type = 'table'", [], "calls"):
+            yield name, self._read(f'select * from "{name}"', [], name)
 
     def fail(self, call_ids: Iterable[str], error: str) -> None:
         """Mark calls as failed, so that they are asked again. Replies are kept; `error` is put where none was.

@@ -133,6 +133,21 @@ class Locks:
                 continue  # a folder that cannot be written: nobody writes to it by this name
         return found
 
+    @contextmanager
+    def nobody_calling(self) -> Iterator[None]:
+        """Keep all processes from asking the language model meanwhile. This thread holds the writer's lock.
+
+        Raises:
+            WorkspaceBusyError: if one is asking.
+        """
+        with self._only_caller() as alone:
+            if not alone:
+                raise WorkspaceBusyError(
+                    f"Another process is asking the language model for the workspace {self._root}, about records that "
+                    "may be among these. Wait for it to end, or stop it, and try again. Nothing was done."
+                )
+            yield
+
     def only_caller(self) -> bool:
         """Return whether no process is asking the language model at this moment."""
         with self._only_caller() as alone:

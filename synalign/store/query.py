@@ -233,6 +233,23 @@ def matching(connection: DuckDBPyConnection, condition: str, excluded: bool) -> 
         ) from error
 
 
+def matching_real(connection: DuckDBPyConnection, condition: str) -> list[str]:
+    """Return the ids of real records for which a person's SQL condition holds, sorted.
+
+    Raises:
+        SqlError: if the condition is no SQL expression over the columns of `real`.
+    """
+    real = connection.sql("from real")
+    try:
+        with interruptible():
+            return sorted(row[0] for row in real.filter(condition).project("id").fetchall())
+    except duckdb.Error as error:
+        raise SqlError(
+            f"{str(error).strip()}\n\nThe condition was: {condition}\nIt is what stands after 'where' over the "
+            f"relation real, such as: customer = 'c-17'. Its columns: {', '.join(real.columns)}."
+        ) from error
+
+
 def found_columns(connection: DuckDBPyConnection) -> list[str]:
     """Return the columns of the relation `synthetic`."""
     return connection.sql("from synthetic limit 0").columns

@@ -149,6 +149,7 @@ TABLES: dict[str, TableSpec] = {
     "activations": _spec("sequence", sequence=_I, step=_S, run_id=_S, at=_TIME),
     "tags": _spec("number", number=_I, name=_S, sequence=_I, state_at=_TIME, note=_S, dropped=_B, tagged_at=_TIME),
     "forgotten": _spec("digest", digest=_S, at=_TIME),
+    "recordings": _spec("path", path=_S, at=_TIME),
 }  # fmt: skip
 
 #: Column names that the views give a meaning to; a user's own column of that name is kept as `file_<name>`.
@@ -158,8 +159,8 @@ RESERVED = frozenset(TABLES["synthetic"].schema.names) | {
 }  # fmt: skip
 
 #: Tables that no SQL surface shows: what personal data was taken out of prompts stays in the workspace, and so does
-#: what names the records that were forgotten.
-HIDDEN = ("redactions", "forgotten")
+#: what names the records that were forgotten, and the files to which replies were written.
+HIDDEN = ("redactions", "forgotten", "recordings")
 
 #: Tables whose rows belong to the run that wrote them and are dropped when that run never finished. `calls` is not
 #: among them: a reply that was paid for is kept whatever happens.

@@ -7,7 +7,7 @@ import pytest
 from tests.steps.workspaces import unpublished
 
 #: Where whole pipelines are run, as users run them.
-_PUBLISHED = ("test_ingest", "test_pipeline")
+_PUBLISHED = ("test_forget", "test_forget_embedders", "test_ingest", "test_pipeline")
 
 
 @pytest.fixture(scope="module", autouse=True)

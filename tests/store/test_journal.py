@@ -92,7 +92,7 @@ def test_sweep_without_any_finished_run(journal: Journal):
 
 def test_calls_and_the_journal_itself_are_never_swept():
     # Nor what placeholders stand for, since the prompts that hold them were sent; nor names of states.
-    kept = {"calls", "runs", "activations", "tags", "redactions", "forgotten"}
+    kept = {"calls", "runs", "activations", "tags", "redactions", "forgotten", "recordings"}
     assert set(TABLES) - set(OWNED_BY_RUN) == kept
 
 
