@@ -33,6 +33,7 @@ def open(
     create: bool = True,
     progress: Progress | None = None,
     notice: Callable[[str], None] | None = None,
+    wait: float = 0.0,
 ) -> Workspace:
     """Open the workspace in a folder. The folder is made by the first write.
 
@@ -42,14 +43,16 @@ def open(
         progress: told of long work as (what, done, total); by default nothing is reported.
         notice: told what a user should know while a step is under way, such as a pause that an endpoint asks for; by
             default the logger "synalign" warns of it.
+        wait: seconds to wait for another process that writes, or asks a language model, before WorkspaceBusyError.
 
     Raises:
+        UsageError: if `wait` is below 0.
         WorkspaceNotFoundError: if `create` is False and there is none; or if the path is a file, or a folder that
             holds other things.
         WorkspaceVersionError: if a newer version of this package wrote it. Nothing is changed.
         ConfigError: if its configuration is not valid.
     """
-    return Workspace(Path(path), create=create, progress=progress, notice=notice)
+    return Workspace(Path(path), create=create, progress=progress, notice=notice, wait=wait)
 
 
 def run(
@@ -59,11 +62,12 @@ def run(
     notice: Callable[[str], None] | None = None,
     budget: str | None = None,
     report: Callable[[Outcome], None] | None = None,
+    wait: float = 0.0,
 ) -> list[Outcome]:
     """Do all that a run file (TOML) says, or all steps of a workspace; what is done already is not done again.
 
     The file's settings become those of the workspace, but for `budget`, which is for this call. `report` is told of
-    each outcome as its step ends.
+    each outcome as its step ends. `wait`: see `open`.
 
     Raises:
         UsageError: if there is no such file. Nothing is done then.
@@ -72,7 +76,7 @@ def run(
     """
     file = Path(path).expanduser()
     if (file / CONFIG_NAME).is_file():
-        workspace = open(file, create=False, progress=progress, notice=notice)
+        workspace = open(file, create=False, progress=progress, notice=notice, wait=wait)
         plan = RunConfig(workspace=file, **dict(workspace.config))
     elif not file.exists():
         raise UsageError(
@@ -80,7 +84,7 @@ def run(
         )
     else:
         plan = configuration.load(RunConfig, file)
-        workspace = open(file.parent / plan.workspace.expanduser(), progress=progress, notice=notice)
+        workspace = open(file.parent / plan.workspace.expanduser(), progress=progress, notice=notice, wait=wait)
     return workspace.run(plan, base=file.parent, report=report, budget=budget)
 
 
@@ -88,7 +92,7 @@ class Workspace(Verbs, Upkeep):
     """One workspace. Steps return an `Outcome`; each does nothing, and says so, when its run exists already.
 
     A value given to a step overrides the configuration for that call. Writing takes the workspace's lock: a second
-    writer gets WorkspaceBusyError; readers are never blocked.
+    writer waits for it, if `open` was told to, or gets WorkspaceBusyError; readers are never blocked.
     """
 
     def __init__(
@@ -98,12 +102,15 @@ class Workspace(Verbs, Upkeep):
         create: bool = True,
         progress: Progress | None = None,
         notice: Callable[[str], None] | None = None,
+        wait: float = 0.0,
     ) -> None:
         from synalign.store import format
         from synalign.store.lake import Lake
         from synalign.store.ledger import Ledger
         from synalign.store.locks import WRITING, Locks
 
+        if not wait >= 0:
+            raise UsageError(f"wait is a number of seconds, 0 or more; given: {wait!r}.")
         # Absolute, since a process may change its folder, and without ~, which libraries below would read differently.
         self.path = path = Path(os.path.abspath(path.expanduser()))
         if path.is_file():
@@ -125,7 +132,7 @@ class Workspace(Verbs, Upkeep):
         self._notice = notice
         self._lake = Lake(path / "lance")
         self._ledger = Ledger(path / "ledger.sqlite")
-        self._locks = Locks(path)
+        self._locks = Locks(path, wait, self._tell)
         self._attachments: Attachments | None = None
 
     def __repr__(self) -> str:
@@ -264,7 +271,7 @@ class Workspace(Verbs, Upkeep):
         return surface.connect(self._lake, self._ledger, self.config.task.labels, moment, wanted)
 
     def _context(self) -> Context:
-        from synalign.steps.context import Context, logged, quiet
+        from synalign.steps.context import Context, quiet
         from synalign.store.journal import Journal
 
         return Context(
@@ -274,17 +281,22 @@ class Workspace(Verbs, Upkeep):
             Journal(self._lake),
             self._ledger,
             self._progress or quiet,
-            self._notice or logged,
+            self._tell,
             self._locks.calling,
         )
+
+    def _tell(self, text: str) -> None:
+        from synalign.steps.context import logged
+
+        (self._notice or logged)(text)
 
     def _write_config(self, config: Config) -> None:
         path = self.path / CONFIG_NAME
         text = configuration.dumps(config)
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            temporary = path.with_name(path.name + ".partial")
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, path)
+            from synalign.store import whole
+
+            whole.write(path, text)
         self.config = config
 
     @contextmanager
@@ -293,6 +305,7 @@ class Workspace(Verbs, Upkeep):
         the catalog at the end of the outermost use if anything changed."""
         from synalign.steps.forgetting import resume
         from synalign.steps.publish import publish_if_stale
+        from synalign.store.links import require_inside
         from synalign.store.migrations import bring_up_to_date
 
         with self._locks.writing() as outermost:
@@ -300,6 +313,7 @@ class Workspace(Verbs, Upkeep):
                 yield
                 return
             try:
+                require_inside(self.path, self._lake.path)
                 bring_up_to_date(self.path, self._lake, self._ledger)
                 if not (self.path / CONFIG_NAME).is_file():
                     self._write_config(self.config)

@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="synalign",
-    help="Match weighted LLM-written text to the distribution of real text, inside LanceDB and DuckDB.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -36,6 +36,21 @@ Budget = Annotated[str | None, typer.Option(help="What all calls of the workspac
 Batch = Annotated[bool | None, typer.Option("--batch/--no-batch", help="Ask through the provider's batch API.")]
 Model = Annotated[str | None, typer.Option(help="Overrides llm.model: builtin/ngram, replay/FILE, or a model's name.")]
 BaseUrl = Annotated[str | None, typer.Option(help="Overrides the endpoint's address.")]
+
+
+#: Seconds to wait for another process that is writing: an option of all commands, so it stands before the verb.
+patience: ContextVar[float] = ContextVar("patience", default=0.0)
+
+
+@app.callback()
+def options(
+    wait: Annotated[
+        float,
+        typer.Option(min=0, envvar="SYNALIGN_WAIT", help="Seconds to wait for another process that is writing."),
+    ] = 0.0,
+) -> None:
+    """Match weighted LLM-written text to the distribution of real text, inside LanceDB and DuckDB."""
+    patience.set(wait)
 
 
 def main() -> None:
@@ -59,7 +74,7 @@ def opened(path: Path, *, create: bool = False) -> Iterator[Workspace]:
     from synalign.workspace import open
 
     with progress_bars() as (progress, notice), stopped():
-        yield open(path, create=create, progress=progress, notice=notice)
+        yield open(path, create=create, progress=progress, notice=notice, wait=patience.get())
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from synalign.cli.app import AsJson, Budget, Embedder, Where, app, do_step, number, opened, shares, stopped
+from synalign.cli.app import AsJson, Budget, Embedder, Where, app, do_step, number, opened, patience, shares, stopped
 
 
 @app.command()
@@ -138,6 +138,6 @@ def run(
 
     with progress_bars() as (progress, notice), stopped():
         report = None if as_json else show_outcome
-        outcomes = run_all(config, progress=progress, notice=notice, report=report, budget=budget)
+        outcomes = run_all(config, progress=progress, notice=notice, report=report, budget=budget, wait=patience.get())
     if as_json:
         print_json([outcome_data(outcome) for outcome in outcomes])

@@ -6,13 +6,13 @@ The file holds the ids and texts that are to go; nobody but its owner may read i
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from synalign.errors import StoreError
+from synalign.store import whole
 from synalign.store.lake import is_in, quote
 
 #: The name of the file inside a workspace.
@@ -81,18 +81,8 @@ def write(root: Path, work: Forgetting) -> None:
     Raises:
         StoreError: if it cannot be written. Nothing was changed then.
     """
-    partial = _partial(root)
-    try:
-        partial.unlink(missing_ok=True)
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="utf-8", errors="surrogatepass") as file:
-            json.dump(asdict(work), file, ensure_ascii=False, default=str)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, root / INTENTION)
-        _sync(root)
-    except OSError as error:
-        raise StoreError(f"{root / INTENTION} cannot be written: {error}. Nothing was forgotten.") from error
+    text = json.dumps(asdict(work), ensure_ascii=False, default=str)
+    whole.write(root / INTENTION, text, private=True)
 
 
 def read(root: Path) -> Forgetting | None:
@@ -101,8 +91,8 @@ def read(root: Path) -> Forgetting | None:
     Raises:
         StoreError: if the file cannot be read.
     """
-    _partial(root).unlink(missing_ok=True)
     path = root / INTENTION
+    path.with_name(path.name + whole.PARTIAL).unlink(missing_ok=True)
     if not path.exists():
         return None
     try:
@@ -126,18 +116,6 @@ def remove(root: Path) -> None:
     """
     try:
         (root / INTENTION).unlink(missing_ok=True)
-        _sync(root)
+        whole.sync(root)
     except OSError as error:
         raise StoreError(f"{root / INTENTION} cannot be removed: {error}. It holds what was forgotten.") from error
-
-
-def _partial(root: Path) -> Path:
-    return root / f"{INTENTION}.partial"
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

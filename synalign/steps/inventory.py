@@ -8,15 +8,17 @@ from pathlib import Path
 from synalign.config import CONFIG_NAME
 from synalign.errors import StoreError
 from synalign.steps.findings import ERROR, LEFTOVER, RESTORE, UNKNOWN, Report
+from synalign.steps.intention import INTENTION
 from synalign.store.format import FORMAT_NAME
 from synalign.store.lake import Lake
+from synalign.store.links import leaving
 from synalign.store.locks import CALLING, WRITING
 from synalign.store.schemas import TABLES
 
 #: Files and folders of a workspace. A user's own prompts are a folder of it.
 _OURS = {
     CONFIG_NAME, FORMAT_NAME, WRITING, CALLING, "lance", "prompts", "ledger.sqlite", "ledger.sqlite-wal",
-    "ledger.sqlite-shm", "catalog.duckdb",
+    "ledger.sqlite-shm", "catalog.duckdb", f"{WRITING}.owner", f"{CALLING}.owner",
 }  # fmt: skip
 #: What a writer that was killed leaves: half a file under a name of its own, or DuckDB's log of one.
 _HALF = (".partial", ".publishing", ".publishing.wal", "catalog.duckdb.wal")
@@ -44,7 +46,10 @@ def check_files(root: Path, lake: Lake, known: set[str], report: Report) -> None
     if half:
         what = "half a file of a writer that was killed"
         report.add("files", LEFTOVER, what, str(root), "delete them while nobody writes", half)
-    other = [name for name in names if name not in _OURS and name not in half]
+    if INTENTION in names:
+        cure = "any command that writes, such as 'synalign gc DIR', finishes it first"
+        report.add("files", LEFTOVER, "a forget that was stopped", str(root), cure, [INTENTION])
+    other = [name for name in names if name not in (*_OURS, INTENTION, *half)]
     if other:
         report.add("files", UNKNOWN, "not of a workspace", str(root), "nothing has to be done; move your own", other)
     _links(root, report)
@@ -85,13 +90,8 @@ def _orphans(lake: Lake, table: str, report: Report) -> None:
 
 
 def _links(root: Path, report: Report) -> None:
-    inside = root.resolve()
-    found = []
-    for folder, folders, files in os.walk(root):
-        for name in (*folders, *files):
-            path = Path(folder) / name
-            if path.is_symlink() and not path.resolve().is_relative_to(inside):
-                found.append(f"{path.relative_to(root).as_posix()} -> {os.readlink(path)}")
+    walk = ((Path(folder) / name) for folder, folders, files in os.walk(root) for name in (*folders, *files))
+    found = leaving(root, walk)
     if found:
         cure = "put what they lead to in their place: a copy of the folder would lack it"
-        report.add("files", ERROR, "links that lead out of the workspace", str(root), cure, sorted(found))
+        report.add("files", ERROR, "links that lead out of the workspace", str(root), cure, found)

@@ -32,10 +32,15 @@ def send(context: Context, plan: Plan, settings: Llm, jobs: Sequence[Job]) -> di
     """
     by_id = {job.request.call_id: job for job in jobs}
     known = settled(context, list(by_id))
-    missing = [job for call_id, job in by_id.items() if call_id not in known]
-    if not missing:
+    if by_id.keys() <= known.keys():
         return known
     with context.calling():
+        # Another process may have been waited for, which asked for some of them.
+        known = settled(context, list(by_id))
+        missing = [job for call_id, job in by_id.items() if call_id not in known]
+        if not missing:
+            return known
+        context.ledger.prepare()
         if settings.batch and not settings.model.startswith(FREE):
             send_batches(context, plan, settings, missing)
         else:

@@ -19,6 +19,7 @@ from synalign.store import statements
 from synalign.store.lake import Lake, reason
 from synalign.store.ledger import Ledger
 from synalign.store.query import SETTINGS, connect, interruptible, literal
+from synalign.store.room import advice
 
 #: Views that are stored as tables when the catalog is published.
 MATERIALISED = ("synthetic_weighted",)
@@ -94,8 +95,10 @@ def publish(lake: Lake, ledger: Ledger, labels: Mapping[str, str], path: Path, s
         path.with_name(path.name + ".wal").unlink(missing_ok=True)
         os.replace(temporary, path)
     except (duckdb.Error, OSError) as error:
+        said = " ".join(reason(error).split()).rstrip(".")
         raise StoreError(
-            f"{path} could not be published: {reason(error)}. The one that was there is unchanged."
+            f"{path} could not be published: {said}. The one that was there is unchanged, and so are the tables."
+            f"{advice(error)}"
         ) from error
     finally:
         with suppress(OSError):  # What stands in the way was said above.

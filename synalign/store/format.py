@@ -7,13 +7,13 @@ without it was made before there was one: schema 1 or 2. `migrations` brings old
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from synalign.errors import StoreError, WorkspaceVersionError
+from synalign.store import whole
 from synalign.version import __version__
 
 FORMAT_NAME = "format.json"
@@ -94,29 +94,8 @@ def write(root: Path, found: Format) -> None:
     Raises:
         StoreError: if it cannot be written. The one that was there then stays.
     """
-    path = root / FORMAT_NAME
-    temporary = path.with_name(path.name + ".partial")
     data = {"schema": found.schema, "needs": found.needs, "migrations": [dict(item) for item in found.migrations]}
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(data, indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync(root)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error}. The one that was there is unchanged.") from error
-
-
-def _sync(folder: Path) -> None:
-    """Make a rename durable, where a folder can be opened."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    whole.write(root / FORMAT_NAME, json.dumps(data, indent=2) + "\n")
 
 
 def _damaged(path: Path, why: str) -> StoreError:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from synalign.errors import StoreError
+from synalign.store.room import advice
 from synalign.store.schemas import TABLES, TableSpec
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ _State = tuple[frozenset[str], int, int]
 _NAMED_BY_VERSIONS = ("data/", "_deletions/", "_indices/", "_transactions/")
 #: Rows that are searched together: what is looked for is set up anew for each such block.
 _TOGETHER = 32_768
+#: How Lance names a file that it is about to put in place. One that a killed process left is no version's, and Lance's
+#: own clean-up passes over it.
+_STAGED = re.compile(r".+#\d+")
 
 #: Where in its own source Lance met an error, which says nothing to a user.
 _SOURCE = re.compile(r",?\s*/\S*\.rs:\d+(:\d+)?")
@@ -244,6 +248,9 @@ class Lake:
             if len(dataset.get_fragments()) > FEW_FRAGMENTS:
                 dataset.optimize.compact_files()
             dataset.cleanup_old_versions(older_than=KEEP_VERSIONS, delete_unverified=True)
+            for file in (self.path / f"{name}.lance").rglob("*#*"):
+                if _STAGED.fullmatch(file.name):
+                    file.unlink()
 
     def count(self, name: str, where: str) -> int:
         """Return how many rows match the filter.
@@ -379,7 +386,7 @@ def _mapped(name: str, done: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, ValueError, pa.ArrowException) as error:
-        raise StoreError(f"The table {name!r} cannot be {done}: {reason(error)}") from error
+        raise StoreError(f"The table {name!r} cannot be {done}: {reason(error).rstrip('.')}.{advice(error)}") from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # of Lance's Rust, over a damaged file; it is no Exception
             raise

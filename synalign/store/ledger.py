@@ -21,6 +21,7 @@ from typing import Any
 import pyarrow as pa
 
 from synalign.errors import StoreError
+from synalign.store.room import advice
 from synalign.store.schemas import TABLES
 
 COMPLETE, FAILED, REFUSED = "complete", "failed", "refused"
@@ -104,16 +105,27 @@ class Ledger:
                 f"The ledger {self.path} cannot be written: {error}. {len(rows)} replies were not kept.{_cure(error)}"
             ) from error
 
-    def reserve(self, call_id: str, tokens: float | None, usd: float | None) -> int:
-        """Note the most that a request can cost, durable on return and before it is sent; return the note's number.
+    def prepare(self) -> None:
+        """See that the file can be written, so that nothing is paid for that cannot be kept.
 
         Raises:
-            StoreError: if the file cannot be written.
+            StoreError: if it cannot.
         """
+        try:
+            with self._lock, self._open() as connection:
+                connection.execute("insert into reservations (call_id) values ('')")
+                connection.execute("delete from reservations where call_id = ''")
+        except sqlite3.Error as error:
+            why = f"The ledger {self.path} cannot be written: {error}. Nothing was asked.{_cure(error)}"
+            raise StoreError(why) from error
+
+    def reserve(self, call_id: str, tokens: float | None, usd: float | None) -> int:
+        """Note the most that a request can cost, as `reserve_all` does; return the note's number."""
         return self.reserve_all([(call_id, tokens, usd)])[0]
 
     def reserve_all(self, most: Iterable[tuple[str, float | None, float | None]]) -> list[int]:
-        """Note the most that each of some requests can cost, (call_id, tokens, usd), all or none, as `reserve` does.
+        """Note the most that each of some requests can cost, (call_id, tokens, usd), all or none, durable on return and
+        before they are sent; return the notes' numbers.
 
         Raises:
             StoreError: if the file cannot be written.
@@ -373,9 +385,10 @@ class Ledger:
 
 
 def _cure(error: sqlite3.Error) -> str:
-    """Say what to do about a file that is no database or a damaged one, the two that have no class of their own."""
+    """Say what to do: about a full disk, and a file that is no database or a damaged one, which have no class of their
+    own."""
     if type(error) is not sqlite3.DatabaseError:
-        return ""
+        return advice(error)
     return " Move the file away: replies in the table `calls` stay, those not yet folded into it are asked again."
 
 

@@ -1,17 +1,19 @@
 """The locks of a workspace: one writer at a time, and one process at a time that asks the language model.
 
-Both are locks on files, which a killed process gives back. Readers take none.
+Both are locks on files, which a killed process gives back. Readers take none. Who holds one stands beside it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synalign.errors import StoreError, WorkspaceBusyError
+from synalign.store import owners
+from synalign.store.room import advice
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -24,10 +26,15 @@ PATIENCE = 600.0
 
 
 class Locks:
-    """The locks below one folder, as one process sees them. The folder is made when the first is taken."""
+    """The locks below one folder, as one process sees them. The folder is made when the first is taken.
 
-    def __init__(self, root: Path) -> None:
+    Whoever finds one taken waits for `wait` seconds, and tells `notice` so, before it is an error.
+    """
+
+    def __init__(self, root: Path, wait: float = 0.0, notice: Callable[[str], None] = lambda _: None) -> None:
         self._root = root
+        self._wait = wait
+        self._notice = notice
         self._writer: int | None = None  # the thread that holds the lock
         self._lock: BaseFileLock | None = None
 
@@ -41,79 +48,64 @@ class Locks:
         """Hold the writer's lock; yield whether this is the outermost use of this thread.
 
         Raises:
-            WorkspaceBusyError: if another process or thread holds it.
+            WorkspaceBusyError: if another process or thread holds it, and goes on holding it.
             StoreError: if the folder cannot be written.
         """
         if self.held:
             yield False
             return
-        from filelock import FileLock, Timeout
+        from filelock import FileLock
 
         try:
             self._root.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self._root / WRITING)
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise WorkspaceBusyError(
-                f"Another process is writing to the workspace {self._root}. Wait for it to end, and try again. Reading "
-                "('synalign sql', 'synalign status') works meanwhile."
+            self._take(lock, self._wait, "writing to")
+        except (OSError, NotImplementedError) as error:  # the latter where a file system has no locks
+            raise StoreError(
+                f"The workspace {self._root} cannot be written: {error}. Nothing was changed.{advice(error)}"
             ) from error
-        except OSError as error:
-            raise StoreError(f"The workspace {self._root} cannot be written: {error}. Nothing was changed.") from error
         try:
-            self._writer, self._lock = threading.get_ident(), lock
+            self._enter(lock)
             yield True
         finally:
             if self._lock is lock:
-                self._writer = self._lock = None
-            lock.release()
+                if owners.told(self._root / CALLING):
+                    self.only_caller()  # which forgets one that was killed
+                self._leave(lock)
 
     @contextmanager
     def calling(self) -> Iterator[None]:
         """Let the writer's lock go while a language model is asked, and take it again at the end.
 
         Raises:
-            WorkspaceBusyError: if another process is asking; or at the end, if another one goes on writing.
+            WorkspaceBusyError: if another process is asking, and goes on; or at the end, if another one goes on
+                writing.
         """
-        from filelock import Timeout
+        from filelock import FileLock
 
         lock = self._lock
         assert lock is not None
-        with self._only_caller() as alone:
-            if not alone:
-                raise WorkspaceBusyError(
-                    f"Another process is asking the language model for the workspace {self._root}. Wait for it to end, "
-                    "and try again. Everything else works meanwhile."
-                )
-            self._writer = self._lock = None
-            lock.release()
+        caller = FileLock(self._root / CALLING)
+        if not _acquired(caller, 0.0):
+            if self._wait:
+                self._leave(lock)  # Whoever is asking needs it to end.
+            self._take(caller, self._wait, "asking the language model for")
+        try:
+            owners.claim(Path(caller.lock_file))
+            if self._lock is lock:
+                self._leave(lock)
             try:
                 yield
             finally:
-                try:
-                    lock.acquire(timeout=PATIENCE)
-                except Timeout as error:
+                if not _acquired(lock, PATIENCE):
                     raise WorkspaceBusyError(
-                        f"Another process has been writing to the workspace {self._root} for {PATIENCE:.0f} s. All "
-                        "replies are kept; wait for it to end and run the step again."
-                    ) from error
-                self._writer, self._lock = threading.get_ident(), lock
-
-    @contextmanager
-    def _only_caller(self) -> Iterator[bool]:
-        """Hold the caller's lock, if nobody else does; yield whether that is so."""
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self._root / CALLING)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
+                        f"Another process has been writing to the workspace {self._root} for {PATIENCE:.0f} s"
+                        f"{_told(lock)}. All replies are kept; wait for it to end and run the step again."
+                    )
+                self._enter(lock)
         finally:
-            lock.release()
+            owners.disclaim(Path(caller.lock_file))
+            caller.release()
 
     def at_work(self) -> list[str]:
         """Return what other processes are doing at this moment: "writing", "asking the language model", or nothing.
@@ -140,15 +132,67 @@ class Locks:
         Raises:
             WorkspaceBusyError: if one is asking.
         """
-        with self._only_caller() as alone:
-            if not alone:
-                raise WorkspaceBusyError(
-                    f"Another process is asking the language model for the workspace {self._root}, about records that "
-                    "may be among these. Wait for it to end, or stop it, and try again. Nothing was done."
-                )
+        from filelock import FileLock
+
+        caller = FileLock(self._root / CALLING)
+        self._take(caller, 0.0, "asking the language model, perhaps about these records, for")
+        try:
+            owners.claim(Path(caller.lock_file))
             yield
+        finally:
+            owners.disclaim(Path(caller.lock_file))
+            caller.release()
 
     def only_caller(self) -> bool:
         """Return whether no process is asking the language model at this moment."""
-        with self._only_caller() as alone:
-            return alone
+        from filelock import FileLock
+
+        lock = FileLock(self._root / CALLING)
+        if not _acquired(lock, 0.0):
+            return False
+        owners.disclaim(self._root / CALLING)
+        lock.release()
+        return True
+
+    def _enter(self, lock: BaseFileLock) -> None:
+        self._writer, self._lock = threading.get_ident(), lock
+        owners.claim(Path(lock.lock_file))
+
+    def _leave(self, lock: BaseFileLock) -> None:
+        self._writer = self._lock = None
+        owners.disclaim(Path(lock.lock_file))
+        lock.release()
+
+    def _take(self, lock: BaseFileLock, wait: float, doing: str) -> None:
+        """Take a lock within `wait` seconds, or raise WorkspaceBusyError."""
+        if _acquired(lock, 0.0):
+            return
+        if wait:
+            self._notice(
+                f"Waiting up to {wait:g} s: another process is {doing} the workspace {self._root}{_told(lock)}."
+            )
+            if _acquired(lock, wait):
+                return
+        waited = f" It was waited for, {wait:g} s." if wait else ""
+        raise WorkspaceBusyError(
+            f"Another process is {doing} the workspace {self._root}{_told(lock)}.{waited} Try again when it has ended, "
+            f"or wait for it: 'synalign --wait {max(60, 10 * wait):.0f} ...', or sa.open(path, wait=...). If it hangs, "
+            "end it: what it finished is kept, and its lock is free then. Reading ('synalign sql', 'synalign status') "
+            "works meanwhile."
+        )
+
+
+def _acquired(lock: BaseFileLock, wait: float) -> bool:
+    from filelock import Timeout
+
+    try:
+        lock.acquire(timeout=wait)
+    except Timeout:
+        return False
+    return True
+
+
+def _told(lock: BaseFileLock) -> str:
+    """Return who holds a lock, as the end of a phrase; nothing if that is not known."""
+    found = owners.owner(Path(lock.lock_file))
+    return f" ({found.said()})" if found else ""

@@ -25,6 +25,7 @@ from typing import Any
 import lancedb  # noqa: F401  (so that its import is not part of the first write)
 
 import synalign.cli
+from synalign.steps import gc
 from synalign.store import catalog
 from synalign.store.lake import Lake
 from synalign.store.ledger import Ledger
@@ -85,7 +86,8 @@ def kill(after: float = 0.0) -> None:
 def install(killer: Killer) -> None:
     """Put the killer around everything that changes a file of the workspace."""
     insert, create, delete, add_columns = Lake.insert, Lake._open_or_create, Lake.delete, Lake.add_columns
-    put, open_ledger = Ledger.put, Ledger._open
+    compact, drop, remove = Lake.compact, Lake.drop, gc._remove_unfinished_tables
+    put, open_ledger, forget, reserve_all = Ledger.put, Ledger._open, Ledger.forget, Ledger.reserve_all
     publish, replace, write_text = catalog.publish, os.replace, Path.write_text
 
     def insert_named(self: Lake, name: str, rows: Any, spec: Any = None) -> int:
@@ -122,6 +124,21 @@ def install(killer: Killer) -> None:
             return open_ledger(self)
         return killer.act(f"ledger open, exists {self.path.exists()}", lambda: open_ledger(self))
 
+    def compact_named(self: Lake, name: str) -> None:
+        killer.act(f"compact:{name}", lambda: compact(self, name))
+
+    def drop_named(self: Lake, name: str) -> None:
+        killer.act(f"drop:{name}", lambda: drop(self, name))
+
+    def forget_named(self: Ledger, call_ids: Any) -> int:
+        return killer.act("ledger trim", lambda: forget(self, call_ids))
+
+    def reserve_named(self: Ledger, most: Any) -> list[int]:
+        return killer.act("ledger reserve", lambda: reserve_all(self, most))
+
+    def remove_named(root: Path, known: set[str]) -> None:
+        killer.act("remove unfinished tables", lambda: remove(root, known))
+
     def publish_named(*given: Any) -> None:
         killer.act("publish", lambda: publish(*given))
 
@@ -133,7 +150,10 @@ def install(killer: Killer) -> None:
 
     Lake.insert, Lake._open_or_create = insert_named, create_named  # type: ignore[method-assign]
     Lake.delete, Lake.add_columns = delete_named, add_named  # type: ignore[method-assign]
+    Lake.compact, Lake.drop = compact_named, drop_named  # type: ignore[method-assign]
     Ledger.put, Ledger._open = put_named, open_named  # type: ignore[method-assign]
+    Ledger.forget, Ledger.reserve_all = forget_named, reserve_named  # type: ignore[method-assign]
+    gc._remove_unfinished_tables = remove_named
     catalog.publish, os.replace = publish_named, replace_named
     Path.write_text = write_text_named  # type: ignore[method-assign]
 

@@ -40,6 +40,7 @@ def say(capsys: pytest.CaptureFixture[str], what: str) -> None:
         print(f"\n{what}")  # noqa: T201
 
 
+@pytest.mark.long
 def test_a_sample_of_kills_changes_nothing(
     undisturbed: Undisturbed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
