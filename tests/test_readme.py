@@ -18,6 +18,9 @@ from tests.cli.inside import cli
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"(<!-- not run:[^>]*-->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
+#: A command whose last line is an argument of another.
+INNER = re.compile(r"\$\((.*?) \| tail -n 1\)")
+
 
 def blocks(language: str) -> list[str]:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -41,7 +44,7 @@ def run(command: list[str], cwd: Path) -> str:
 
 
 def test_python_blocks_run_and_the_join_gives_all_weight(folder: Path) -> None:
-    assert len(blocks("python")) == 4
+    assert len(blocks("python")) == 5
     assert (folder / "drawn.parquet").is_file()
     assert (folder / "drawn.parquet.md").is_file()
     with duckdb.connect() as connection:
@@ -61,19 +64,26 @@ def test_sql_blocks_run_on_the_published_catalog(folder: Path) -> None:
     with duckdb.connect(str(folder / "support" / "catalog.duckdb"), read_only=True) as connection:
         statements = [part for block in blocks("sql") for part in block.split(";\n") if part.strip()]
         results = [connection.execute(statement).fetchall() for statement in statements]
-    assert len(results) == 11
+    assert len(results) == 17
     assert all(results), "a query of the README finds nothing"
     assert sum(row[1] for row in results[10]) == 200
+    assert sum(row[2] for row in results[11]) == 200
+
+
+def command(line: str) -> str:
+    """Run a line of the command line in this process, and return what it prints."""
+    program, *arguments = shlex.split(line)
+    assert program == "synalign"
+    done = cli(*arguments)
+    assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
 
 
 def test_shell_blocks_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     for block in blocks("sh"):
         for line in filter(None, block.splitlines()):
-            program, *arguments = shlex.split(line)
-            assert program == "synalign"
-            done = cli(*arguments)
-            assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+            command(INNER.sub(lambda found: command(found[1]).splitlines()[-1], line))
     assert (folder / "weighted.csv").is_file()
 
 

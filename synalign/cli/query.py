@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from synalign.cli.app import AsJson, Embedder, Where, app, do_step, opened, print_csv, show_frame
+from synalign.errors import UsageError
 from synalign.version import __version__
 
 if TYPE_CHECKING:
@@ -95,14 +96,24 @@ def sample(
     n: Annotated[int, typer.Argument(help="Draws.")],
     seed: Annotated[int, typer.Option(help="The same seed gives the same sample.")] = 0,
     distinct: Annotated[bool, typer.Option("--distinct", help="Refuse to draw a record twice.")] = False,
+    synthetic_share: Annotated[
+        float | None, typer.Option(help="Draw real training records too, and this share of synthetic ones: 0 to 1.")
+    ] = None,
     at: At = None,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
-    """Draw synthetic records by weight."""
+    """Draw synthetic records by weight, or a mix of real and synthetic ones to train on."""
+    if distinct and synthetic_share is not None:
+        raise UsageError("--distinct is for synthetic records alone: leave it, or --synthetic-share, out.")
     with opened(path) as workspace:
-        frame = _reader(workspace, at).sample(n, seed=seed, distinct=distinct)
-    show_frame(frame, ["label", "weight", "copies", "text"], as_json, as_csv)
+        reader = _reader(workspace, at)
+        if synthetic_share is None:
+            frame, brief = reader.sample(n, seed=seed, distinct=distinct), ["label", "weight", "copies", "text"]
+        else:
+            frame = reader.sample_training_mix(n, synthetic_share=synthetic_share, seed=seed)
+            brief = ["origin", "label", "copies", "text"]
+    show_frame(frame, brief, as_json, as_csv)
 
 
 @app.command()

@@ -159,7 +159,7 @@ def test_step_by_step_comes_to_the_same_as_run(done: Path, tmp_path: Path) -> No
     assert data_inside("exclude", ws, f"id = '{name}'", "--reason", "too good")["counts"] == {"excluded": 1}
     assert data_inside("status", ws)["stale"] != []
     assert data_inside("include", ws, f"id = '{name}'")["counts"] == {"taken back": 1}
-    assert set(data_inside("gc", ws)) == {"rows", "bytes", "tables", "replies"}
+    assert set(data_inside("gc", ws)) == {"runs", "rows", "bytes", "tables", "replies"}
     query = "select (select count(*) from calls) as calls, (select count(*) from synthetic_weighted) as weighted"
     assert data_inside("sql", ws, query) == data_inside("sql", there, query)
 

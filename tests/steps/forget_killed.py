@@ -20,7 +20,7 @@ from synalign.store.lake import Lake
 from synalign.store.ledger import Ledger
 
 PLACES: dict[str, tuple[Any, str]] = {
-    "intention": (intention.os, "replace"),
+    "intention": (intention.whole, "write"),
     "insert": (Lake, "insert"),
     "erase": (Ledger, "erase"),
     "delete": (Lake, "delete"),

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from filelock import FileLock
 
 import synalign as sa
 from synalign.errors import NotReadyError, StoreError, UsageError, WorkspaceBusyError
 from synalign.llm.ngram import NgramModel
 from synalign.steps.intention import INTENTION
 from synalign.steps.spending import spent
+from synalign.store.locks import CALLING
 from tests.steps.decoded import holding
 from tests.steps.workspaces import copy, corpus, one, unpublished, weights
 
@@ -76,7 +78,11 @@ def test_the_word_is_everywhere_before_and_nowhere_after(
 ) -> None:
     before = holding(whole.path, TOKEN)
     tables = {"real", "synthetic", "calls", "rejections", "attributes", "exclusions", "runs"}
-    assert {f"lance {name}" for name in tables} | {"ledger calls", "catalog real", "catalog training_mix"} <= before
+    assert {f"lance {name}" for name in tables} | {
+        "ledger calls",
+        "catalog real",
+        "catalog synthetic_weighted",
+    } <= before
     assert {f"file of {name}" for name in tables} <= before
     workspace, outcome = after
     assert TOKEN in (workspace.path.parent / "before.jsonl").read_text()
@@ -249,7 +255,7 @@ def test_what_is_no_record_is_refused_and_nothing_is_done(whole: sa.Workspace, b
 
 def test_nothing_is_forgotten_while_a_model_is_asked(whole: sa.Workspace, tmp_path: Path) -> None:
     workspace = copy(whole, tmp_path / "w")
-    with workspace._locks._only_caller(), pytest.raises(WorkspaceBusyError, match="Nothing was done"):
+    with FileLock(workspace.path / CALLING), pytest.raises(WorkspaceBusyError, match="asking the language model, per"):
         workspace.forget(where=MARKED)
     assert len(marked(workspace)) == 10
 

@@ -246,7 +246,7 @@ def step_of(run: str) -> str:
 
 
 def _tables() -> dict[str, list[dict[str, Any]]]:
-    assert set(TABLES) - {"forgotten"} == set(_own() | _learned() | _measured())
+    assert set(TABLES) - {"forgotten", "recordings"} == set(_own() | _learned() | _measured())
     return _own() | _learned() | _measured()
 
 
