@@ -190,6 +190,19 @@ def include(
 
 
 @app.command()
+def publish(path: Where, as_json: AsJson = False) -> None:
+    """Bring catalog.duckdb up to date, if it is not. Every command that writes does so by itself."""
+    from synalign.terminal import print_json, say
+
+    with opened(path) as workspace:
+        file = workspace.publish()
+    if as_json:
+        print_json({"file": str(file)})
+    else:
+        say(f"{file} is up to date.")
+
+
+@app.command()
 def gc(
     path: Where,
     superseded: Annotated[

@@ -76,7 +76,10 @@ def preview(context: Context, names: Sequence[str]) -> Outcome:
     folded = context.lake.read("calls", ["call_id"], is_in("call_id", ledger)).num_rows
     rows["calls"] += len(ledger) - folded
     counts = {name: count for name, count in rows.items() if count}
-    return Outcome("forget", "", False, counts, ("nothing was written", *work.notes))
+    notes = ["nothing was written", *work.notes]
+    if work.recordings:
+        notes.append(f"these recordings lose what they hold of the records: {', '.join(work.recordings)}")
+    return Outcome("forget", "", False, counts, tuple(notes))
 
 
 def _check(context: Context, names: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from synalign.steps.context import Context
 from synalign.steps.intention import INTENTION, Forgetting
 from synalign.store import catalog as published
 from synalign.store.decoding import Needles
+from synalign.store.format import FORMAT_NAME
 from synalign.store.locks import CALLING, WRITING
 
 
@@ -100,7 +101,7 @@ def _files(context: Context, catalog: Path) -> tuple[list[Path], list[Path]]:
             continue
         beside = path.parent == context.root
         own = path.is_relative_to(context.lake.path)
-        own |= beside and (path.name.startswith(context.ledger.path.name) or path.name.startswith(catalog.name))
+        own |= beside and path.name.startswith((context.ledger.path.name, catalog.name, FORMAT_NAME, WRITING, CALLING))
         (ours if own else others).append(path)
     return ours, others
 

@@ -20,7 +20,7 @@ from synalign.store.ledger import Ledger
 from synalign.store.schemas import TABLES, TableSpec, vectors_spec, vectors_table
 
 CATALOG_NAME = "catalog.duckdb"
-_AGAIN = "delete it: the next step, or ws.publish(), writes it anew"
+_AGAIN = "delete it: the next step, or 'synalign publish DIR', writes it anew"
 
 
 @dataclass
@@ -164,7 +164,13 @@ def check_catalog(context: Context, report: Report) -> None:
     try:
         published = checks.published_counts(path)
         if catalog.published_state(path) != now:
-            report.add("catalog", LEFTOVER, "it shows an earlier state", CATALOG_NAME, "ws.publish(), or the next step")
+            report.add(
+                "catalog",
+                LEFTOVER,
+                "it shows an earlier state",
+                CATALOG_NAME,
+                "'synalign publish DIR', or the next step, brings it up to date",
+            )
             return
         with query.connect(context.lake, context.ledger, context.config.task.labels) as connection:
             live = checks.row_counts(connection)

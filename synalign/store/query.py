@@ -259,7 +259,8 @@ def read_file(path: Path, sql: str) -> pa.Table:
     """Return the result of a query over a user's DuckDB file, opened read-only.
 
     Raises:
-        InputError: if the file is no DuckDB database, is locked, or the query fails.
+        InputError: if the file is no DuckDB database, is locked, or the query fails; or for a column of a type that
+            Arrow does not carry as it is.
     """
     try:
         with (
@@ -269,9 +270,20 @@ def read_file(path: Path, sql: str) -> pa.Table:
             relation = connection.sql(sql)
             if relation is None:
                 raise InputError(f"The query over {path} returns no rows: {sql!r}. Give a select.")
+            _require_faithful(relation, path)
             return relation.to_arrow_table()
     except duckdb.Error as error:
         raise InputError(f"{path}: {str(error).strip()}\nThe query was: {sql}\nNothing was written.") from error
+
+
+def _require_faithful(relation: DuckDBPyRelation, path: Path) -> None:
+    """Raise InputError for columns that Arrow would change without a word: bits become bytes, a zone is lost."""
+    for name, kind in zip(relation.columns, relation.types, strict=True):
+        if re.search(r"\bBIT\b|TIME WITH TIME ZONE", str(kind)):
+            raise InputError(
+                f"The column {name!r} of the query over {path} holds {kind}, which cannot be taken as it is. Cast it "
+                f"to text: {name}::varchar. Nothing was written."
+            )
 
 
 def _require_reading(connection: DuckDBPyConnection, sql: str) -> None:

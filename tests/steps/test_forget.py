@@ -81,7 +81,7 @@ def test_the_word_is_everywhere_before_and_nowhere_after(
     assert {f"lance {name}" for name in tables} | {
         "ledger calls",
         "catalog real",
-        "catalog synthetic_weighted",
+        "catalog synthetic",
     } <= before
     assert {f"file of {name}" for name in tables} <= before
     workspace, outcome = after
@@ -251,6 +251,10 @@ def test_what_is_no_record_is_refused_and_nothing_is_done(whole: sa.Workspace, b
     with pytest.raises(UsageError):
         sa.open(blank).forget("a")
     assert not blank.exists()
+
+
+def test_nothing_dangles_afterwards(after: tuple[sa.Workspace, sa.Outcome]) -> None:
+    assert [problem for problem in after[0].fsck().problems if problem.check != "catalog"] == []
 
 
 def test_nothing_is_forgotten_while_a_model_is_asked(whole: sa.Workspace, tmp_path: Path) -> None:

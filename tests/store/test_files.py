@@ -265,3 +265,14 @@ def test_an_index_with_a_name_is_kept(index):
         rows = files.read(frame, [])[0]
         assert rows["ticket"].to_list() == list(index)
         assert files.read(frame.reset_index().set_index("ticket", drop=False), [])[0].columns == ["ticket", "text"]
+
+
+@pytest.mark.parametrize("value", ["'101'::bit", "['101'::bit]", "time with time zone '10:00:00+02'"])
+def test_duckdb_types_that_arrow_would_change_are_refused_with_the_cure(value: str, tmp_path: Path):
+    path = tmp_path / "odd.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(f"create table t as select 'x' as text, {value} as odd")
+    with pytest.raises(InputError, match=r"'odd' of the query over .* Cast it to text: odd::varchar"):
+        files.read(path, ["text"], "from t")
+    frame, _ = files.read(path, ["text"], "select text, odd::varchar as odd from t")
+    assert frame["odd"].to_list()[0]
