@@ -39,9 +39,8 @@ _State = tuple[frozenset[str], int, int]
 _NAMED_BY_VERSIONS = ("data/", "_deletions/", "_indices/", "_transactions/")
 #: Rows that are searched together: what is looked for is set up anew for each such block.
 _TOGETHER = 32_768
-#: How Lance names a file that it is about to put in place. One that a killed process left is no version's, and Lance's
-#: own clean-up passes over it.
-_STAGED = re.compile(r".+#\d+")
+#: How Lance names files that it is about to put in place. Of killed processes its own clean-up leaves them behind.
+_STAGED = re.compile(r".+#\d+|\.tmp\w+")
 
 #: Where in its own source Lance met an error, which says nothing to a user.
 _SOURCE = re.compile(r",?\s*/\S*\.rs:\d+(:\d+)?")
@@ -213,7 +212,16 @@ class Lake:
             there = dataset.all_files().read_all()["path"].to_pylist()
             named = set(dataset.tracked_files().read_all()["path"].to_pylist())
         # Beside what versions name: a hint at the newest version, and the names that Lance itself gives to versions.
-        return sorted(path for path in there if path not in named and path.startswith(_NAMED_BY_VERSIONS))
+        found = {path for path in there if path not in named and path.startswith(_NAMED_BY_VERSIONS)}
+        root = self.path / f"{name}.lance"
+        return sorted(found | {path.relative_to(root).as_posix() for path in self._staged(name)})
+
+    def _staged(self, name: str) -> list[Path]:
+        return [path for path in (self.path / f"{name}.lance").rglob("*") if _STAGED.fullmatch(path.name)]
+
+    def _drop_staged(self, name: str) -> None:
+        for path in self._staged(name):
+            path.unlink()
 
     def dataset(self, name: str) -> LanceDataset:
         """Return the newest version of a table as a Lance dataset, which DuckDB scans in place."""
@@ -248,9 +256,7 @@ class Lake:
             if len(dataset.get_fragments()) > FEW_FRAGMENTS:
                 dataset.optimize.compact_files()
             dataset.cleanup_old_versions(older_than=KEEP_VERSIONS, delete_unverified=True)
-            for file in (self.path / f"{name}.lance").rglob("*#*"):
-                if _STAGED.fullmatch(file.name):
-                    file.unlink()
+            self._drop_staged(name)
 
     def count(self, name: str, where: str) -> int:
         """Return how many rows match the filter.
@@ -286,6 +292,7 @@ class Lake:
             # One more version of the same rows: the newest names the change that made it, a delete with its condition.
             dataset.restore()
             dataset.cleanup_old_versions(older_than=timedelta(0), delete_unverified=True)
+            self._drop_staged(name)
 
     def everything(self, name: str) -> Iterator[pa.RecordBatch]:
         """Yield all rows of all versions of a table that there are, some at a time.

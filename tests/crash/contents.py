@@ -14,7 +14,18 @@ from synalign.store.ledger import Ledger
 from synalign.store.schemas import TABLES
 
 #: Columns that say when and how long; and versions of tables, which a killed write may add to.
-ASIDE = {"started_at", "finished_at", "at", "seconds", "latency_s", "median_latency_s", "attempts", "table_versions"}
+ASIDE = {
+    "started_at",
+    "finished_at",
+    "at",
+    "activated_at",
+    "day",
+    "seconds",
+    "latency_s",
+    "median_latency_s",
+    "attempts",
+    "table_versions",
+}
 
 #: All files of a workspace at rest.
 AT_REST = {".calls.lock", ".lock", "catalog.duckdb", "format.json", "lance", "ledger.sqlite", "synalign.toml"}

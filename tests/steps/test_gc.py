@@ -55,11 +55,16 @@ def test_gc_drops_rows_tables_and_folders_that_no_finished_run_owns(filled: sa.W
     (lake.path / "vectors_killed.lance" / "data" / "part.lance").write_bytes(b"x" * 1000)
     orphan = lake.path / "weights.lance" / "data" / "orphan.lance"
     orphan.write_bytes(b"y" * 2000)
+    # What Lance was about to put in place when it was killed.
+    staged = [lake.path / "weights.lance" / name for name in ("_transactions/.tmpAb12Cd", "_versions/9.manifest#1")]
+    for path in staged:
+        path.write_bytes(b"z")
     dropped = workspace.gc()
     assert dropped["rows"] == 1
     assert dropped["tables"] == 1
     assert dropped["bytes"] >= 3000
     assert not orphan.exists()
+    assert not [path for path in staged if path.exists()]
     assert not [name for name in lake.names() if name in ("vectors_stray", "vectors_killed")]
     assert not (lake.path / "vectors_killed.lance").exists()
     assert lake.read("selections", where=f"run_id = '{unfinished}'").num_rows == 0
