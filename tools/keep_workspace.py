@@ -72,6 +72,8 @@ def make(path: Path) -> sa.Workspace:
     first = records(0, 60)
     workspace.ingest(pa.Table.from_pylist([*first, first[3], first[3]]), label="label", test_share=0.2)
     workspace.ingest(pa.Table.from_pylist(records(60, 12)), label="label", synthetic=True)
+    if hasattr(workspace, "forget"):
+        workspace.forget(where="id = (select max(id) from real where split = 'train')")
     workspace.cluster()
     workspace.select()
     workspace.reason()
@@ -83,11 +85,8 @@ def make(path: Path) -> sa.Workspace:
     workspace.use_weights("default")
     if hasattr(workspace, "annotate"):
         workspace.annotate(sample=3)
-    if hasattr(workspace, "at"):
-        from synalign.steps.history import tag
-
-        with workspace._writing():
-            tag(workspace._context(), "kept", None, "a tag")
+    if hasattr(workspace, "tag"):
+        workspace.tag("kept", note="a tag")
     return workspace
 
 
