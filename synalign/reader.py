@@ -92,7 +92,7 @@ class Reader:
         """
         from synalign.steps.sample import sample
 
-        with closing(self._relations()) as connection:
+        with closing(self._relations(["sample_synthetic"])) as connection:
             return sample(connection, n, seed, distinct)
 
     def sample_training_mix(self, n: int, *, synthetic_share: float = 0.5, seed: int = 0) -> pl.DataFrame:
@@ -105,7 +105,7 @@ class Reader:
         """
         from synalign.steps.sample import sample_mix
 
-        with closing(self._relations()) as connection:
+        with closing(self._relations(["sample_training_mix"])) as connection:
             return sample_mix(connection, n, synthetic_share, seed)
 
     def runs(self, step: str | None = None) -> pl.DataFrame:

@@ -25,10 +25,10 @@ def sample(connection: DuckDBPyConnection, n: int, seed: int, distinct: bool) ->
         StoreError: if a table is damaged.
     """
     n = _checked_draws(n)
-    records, heaviest = _frame(connection, "heaviest").row(0)
-    if not records:
+    if not _frame(connection, "weighted_records").item():
         raise NotReadyError("There are no weights to draw by. Run ws.align() ('synalign align DIR') first.")
-    if distinct and n * heaviest > 1:
+    heaviest = _frame(connection, "heaviest").item() if distinct else 0.0
+    if n * heaviest > 1:
         raise UsageError(
             f"With {n} draws the heaviest record (weight {heaviest:.3g}) is drawn more than once. For distinct records "
             f"draw at most {int(1 / heaviest)}, or leave distinct out."
