@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from synalign.steps.publish import publish_if_stale
 from tests.llm.server import Answer, Server
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# A shell that runs the tests in the background has Ctrl-C ignored in all of them, also in those about Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 CORPUS = ROOT / "fixtures" / "support.csv"
 
 
