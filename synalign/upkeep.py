@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synalign.config import CONFIG_NAME
+from synalign.config import CATALOG_NAME, CONFIG_NAME
 from synalign.errors import UsageError, WorkspaceNotFoundError
 from synalign.reader import Reader
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from synalign.steps.context import Context, Outcome
     from synalign.steps.findings import Report
     from synalign.store.locks import Locks
-
-CATALOG_NAME = "catalog.duckdb"
 
 
 class Upkeep(Reader):

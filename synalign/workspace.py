@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synalign import config as configuration
-from synalign.config import CONFIG_NAME, Config, RunConfig
+from synalign.config import CATALOG_NAME, CONFIG_NAME, Config, RunConfig
 from synalign.errors import SynAlignError, UsageError, WorkspaceNotFoundError
 from synalign.reader import Reader, Snapshot
-from synalign.upkeep import CATALOG_NAME, Upkeep
+from synalign.upkeep import Upkeep
 from synalign.verbs import Verbs
 
 if TYPE_CHECKING:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 import typer
 
 from synalign.cli.app import AsJson, Where, app, opened, show_frame
+from synalign.errors import UsageError
 
 _STATE = "A tag, a run id or the beginning of one, or a time (UTC) such as 2026-01-31T17:30."
 
@@ -19,17 +21,13 @@ def runs(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
     """List what was done, the newest last."""
-    from synalign.terminal import brief
+    from synalign.terminal import brief, show_rows
 
     with opened(path) as workspace:
         frame = workspace.runs(step)
     if as_json or as_csv:
         show_frame(frame, [], as_json, as_csv)
         return
-    import json
-
-    from synalign.terminal import show_rows
-
     shown = []
     for row in frame.to_dicts():
         counts = {name: value for name, value in json.loads(row["counts"]).items() if value is not None}
@@ -94,7 +92,6 @@ def tag(
     as_json: AsJson = False,
 ) -> None:
     """Name a state, which gc then keeps; or list the names."""
-    from synalign.errors import UsageError
     from synalign.terminal import print_json, say, show_rows
 
     with opened(path) as workspace:

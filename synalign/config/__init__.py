@@ -1,6 +1,6 @@
 """The configuration of a workspace. A call of the API may override single values of a section for that call."""
 
-from synalign.config.files import CONFIG_NAME, dumps, load, override, parse
+from synalign.config.files import CATALOG_NAME, CONFIG_NAME, dumps, load, override, parse
 from synalign.config.sections import (
     ATTRIBUTES,
     KERNELS,
@@ -29,6 +29,7 @@ __all__ = [
     "Align",
     "Annotate",
     "AttributeKind",
+    "CATALOG_NAME",
     "CONFIG_NAME",
     "Cluster",
     "Config",

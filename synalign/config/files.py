@@ -15,6 +15,8 @@ from synalign.errors import ConfigError
 
 #: The configuration's file name inside a workspace.
 CONFIG_NAME = "synalign.toml"
+#: The published catalog's.
+CATALOG_NAME = "catalog.duckdb"
 
 SectionT = TypeVar("SectionT", bound=Section)
 

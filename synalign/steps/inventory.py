@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from synalign.config import CONFIG_NAME
+from synalign.config import CATALOG_NAME, CONFIG_NAME
 from synalign.errors import StoreError
 from synalign.steps.findings import ERROR, LEFTOVER, RESTORE, UNKNOWN, Report
 from synalign.steps.intention import INTENTION
@@ -18,10 +18,10 @@ from synalign.store.schemas import TABLES
 #: Files and folders of a workspace. A user's own prompts are a folder of it.
 _OURS = {
     CONFIG_NAME, FORMAT_NAME, WRITING, CALLING, "lance", "prompts", "ledger.sqlite", "ledger.sqlite-wal",
-    "ledger.sqlite-shm", "catalog.duckdb", f"{WRITING}.owner", f"{CALLING}.owner",
+    "ledger.sqlite-shm", CATALOG_NAME, f"{WRITING}.owner", f"{CALLING}.owner",
 }  # fmt: skip
 #: What a writer that was killed leaves: half a file under a name of its own, or DuckDB's log of one.
-_HALF = (".partial", ".publishing", ".publishing.wal", "catalog.duckdb.wal")
+_HALF = (".partial", ".publishing", ".publishing.wal", f"{CATALOG_NAME}.wal")
 _GC = "'synalign gc DIR' removes them"
 
 _STRANGE, _STRAY = "not tables of a workspace", "vectors of an embedder that never finished"

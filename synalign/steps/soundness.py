@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from synalign.config import CATALOG_NAME
 from synalign.errors import StoreError, SynAlignError
 from synalign.steps.context import Context
 from synalign.steps.findings import ERROR, LEFTOVER, RESTORE, SHOWN, Problem, Report
@@ -19,7 +20,6 @@ from synalign.store.lake import Lake
 from synalign.store.ledger import Ledger
 from synalign.store.schemas import TABLES, TableSpec, vectors_spec, vectors_table
 
-CATALOG_NAME = "catalog.duckdb"
 _AGAIN = "delete it: the next step, or 'synalign publish DIR', writes it anew"
 
 

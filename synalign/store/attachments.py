@@ -19,6 +19,7 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 
+from synalign.config import CATALOG_NAME
 from synalign.errors import AttachmentError, UsageError, without_passwords
 from synalign.store import statements
 from synalign.store.lake import reason
@@ -47,8 +48,6 @@ _DATABASE = re.compile(r"\b(?:dbname|database|db)\s*=\s*'?([^\s']+)")
 #: Names that DuckDB itself has for databases and schemas.
 _OF_DUCKDB = ("memory", "system", "temp", "main", "information_schema", "pg_catalog")
 _LOCKED = ("Could not set lock", "Unique file handle conflict", "different configuration")
-#: The catalog that a workspace publishes: a folder that holds one stands for it.
-_CATALOG = "catalog.duckdb"
 
 
 @dataclass(frozen=True)
@@ -161,8 +160,8 @@ def _without(attachment: Attachment, said: str) -> str:
 
 
 def _of_path(path: Path, name: str | None) -> Attachment:
-    if path.is_dir() and (path / _CATALOG).is_file():
-        return _database(path / _CATALOG, _called(name, path.name))
+    if path.is_dir() and (path / CATALOG_NAME).is_file():  # the folder of a workspace stands for its catalog
+        return _database(path / CATALOG_NAME, _called(name, path.name))
     if not path.exists():
         raise AttachmentError(f"There is no file or folder {path} to attach.")
     stem, suffix = _split(path)
