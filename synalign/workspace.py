@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 from synalign import config as configuration
 from synalign.config import CATALOG_NAME, CONFIG_NAME, Config, RunConfig
 from synalign.errors import SynAlignError, UsageError, WorkspaceNotFoundError
+from synalign.evaluation import Evaluation
+from synalign.experiments import Experiments
 from synalign.reader import Reader, Snapshot
+from synalign.retrieval import Retrieval
 from synalign.upkeep import Upkeep
 from synalign.verbs import Verbs
 
@@ -88,7 +91,7 @@ def run(
     return workspace.run(plan, base=file.parent, report=report, budget=budget)
 
 
-class Workspace(Verbs, Upkeep):
+class Workspace(Verbs, Evaluation, Retrieval, Experiments, Upkeep):
     """One workspace. Steps return an `Outcome`; each does nothing, and says so, when its run exists already.
 
     A value given to a step overrides the configuration for that call. Writing takes the workspace's lock: a second

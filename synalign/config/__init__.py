@@ -1,5 +1,6 @@
 """The configuration of a workspace. A call of the API may override single values of a section for that call."""
 
+from synalign.config.base import Section
 from synalign.config.files import CATALOG_NAME, CONFIG_NAME, dumps, load, override, parse
 from synalign.config.sections import (
     ATTRIBUTES,
@@ -17,7 +18,6 @@ from synalign.config.sections import (
     Price,
     Reason,
     RunConfig,
-    Section,
     Select,
     Source,
     Task,

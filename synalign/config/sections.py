@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from synalign.config.base import Section
 
 #: Kinds of personal data that can be found in text.
 PersonalKind = Literal["email", "phone", "card", "iban", "national_id", "ip"]
@@ -30,12 +32,6 @@ ATTRIBUTES: dict[str, AttributeKind] = {
 
 #: Kernels that an expression is made of.
 KERNELS = ("rbf", "matern12", "matern32", "matern52")
-
-
-class Section(BaseModel):
-    """Base of all sections: frozen, and a key that is not known is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 class Task(Section):
