@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from synalign.steps.context import Context
+    from synalign.steps.context import Context, Outcome
 
 
 class Evaluation:
@@ -19,3 +20,66 @@ class Evaluation:
     def _context(self) -> Context:
         """Return the workspace as steps see it."""
         raise NotImplementedError
+
+    def evaluate(
+        self,
+        *,
+        model: str | None = None,
+        settings: dict[str, Any] | None = None,
+        seeds: int | None = None,
+        real: int | None = None,
+        synthetic: int | None = None,
+        train_share: float | None = None,
+        methods: Sequence[str] | None = None,
+        overlap: str | None = None,
+        embedder: str | None = None,
+    ) -> Outcome:
+        """Train a model on real records, on synthetic ones, and on mixtures of them, and judge each on the test split;
+        `ws.sql("from ablation")` is the table. See `synalign.steps.evaluate`, and `synalign.config.Evaluate` for what
+        each setting means."""
+        from synalign.steps.evaluate import evaluate
+
+        with self._writing():
+            return evaluate(
+                self._context(),
+                model=model,
+                settings=settings,
+                seeds=seeds,
+                real=real,
+                synthetic=synthetic,
+                train_share=train_share,
+                methods=methods,
+                overlap=overlap,
+                embedder=embedder,
+            )
+
+    def learning_curve(
+        self,
+        *,
+        sizes: Sequence[int] | None = None,
+        model: str | None = None,
+        settings: dict[str, Any] | None = None,
+        seeds: int | None = None,
+        synthetic: int | None = None,
+        train_share: float | None = None,
+        methods: Sequence[str] | None = None,
+        overlap: str | None = None,
+        embedder: str | None = None,
+    ) -> Outcome:
+        """Do so for several numbers of real records: how many real labels the synthetic records are worth;
+        `ws.sql("from learning_curve")` is the table. See `synalign.steps.evaluate.learning_curve`."""
+        from synalign.steps.evaluate import learning_curve
+
+        with self._writing():
+            return learning_curve(
+                self._context(),
+                sizes=sizes,
+                model=model,
+                settings=settings,
+                seeds=seeds,
+                synthetic=synthetic,
+                train_share=train_share,
+                methods=methods,
+                overlap=overlap,
+                embedder=embedder,
+            )

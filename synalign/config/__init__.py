@@ -1,6 +1,7 @@
 """The configuration of a workspace. A call of the API may override single values of a section for that call."""
 
 from synalign.config.base import Section
+from synalign.config.evaluation import Evaluate
 from synalign.config.files import CATALOG_NAME, CONFIG_NAME, dumps, load, override, parse
 from synalign.config.sections import (
     ATTRIBUTES,
@@ -34,6 +35,7 @@ __all__ = [
     "Cluster",
     "Config",
     "Embed",
+    "Evaluate",
     "Generate",
     "KERNELS",
     "Llm",

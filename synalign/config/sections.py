@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from synalign.config.base import Section
+from synalign.config.evaluation import Evaluate
 
 #: Kinds of personal data that can be found in text.
 PersonalKind = Literal["email", "phone", "card", "iban", "national_id", "ip"]
@@ -337,6 +338,7 @@ class Config(Section):
     generate: Generate = Generate()
     accept: Accept = Accept()
     align: Align = Align()
+    evaluate: Evaluate = Evaluate()
 
 
 class Source(Section):

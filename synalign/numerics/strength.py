@@ -24,6 +24,7 @@ from synalign.errors import NumericsError
 from synalign.numerics.blocks import FeatureBlocks
 from synalign.numerics.dual import effective_size, solve_dual
 from synalign.numerics.features import FeatureMap
+from synalign.numerics.judge import Judgement, judge
 from synalign.numerics.mmd import mmd2_features
 from synalign.numerics.quality import label_quality, root_mean_square
 from synalign.numerics.threads import blas_alone, each
@@ -42,17 +43,6 @@ LEAN = 0.5
 
 #: The floor on the effective share, without labels.
 MIN_EFFECTIVE_SHARE = 0.2
-
-#: Labels up to which the fast classifier is a logistic regression, scored by likelihood. Beyond, it is least squares,
-#: scored by minus the squared error of the label's indicator (Brier), which takes no longer for more labels: on the
-#: pairs below 4 labels its choices came to three quarters or more of the gain.
-MAX_LOGISTIC = 10
-
-#: Penalty of the fast classifier, on vectors of root mean square length 1 and sample weights of mean 1.
-_PENALTY = 1.0
-
-#: A likelihood below it counts as this: one record must not decide.
-_TINY = 1e-6
 
 #: Relative gap to which a candidate is solved: the choice needs no more.
 _GAP = 1e-2
@@ -156,9 +146,9 @@ def cross_validate(
                 f"shares must be one of {', '.join(SHARES)}, and given_shares be there for the last; given: "
                 f"{candidate.shares!r}."
             )
-    real, synthetic = _subsample(random, real, MAX_REAL), _subsample(random, synthetic, MAX_SYNTHETIC)
+    real, synthetic = subsample(random, real, MAX_REAL), subsample(random, synthetic, MAX_SYNTHETIC)
     blocks = stratum_blocks(features, real, synthetic)
-    folds = _folds(random, real.labels if classify else np.zeros(len(real), dtype=np.int64))
+    folds = folds_of(random, real.labels if classify else np.zeros(len(real), dtype=np.int64))
     total = int(folds.max()) + 1
     classes = int(max(real.labels.max(), synthetic.labels.max())) + 1
     sums = {candidate: np.zeros(3) for candidate in tried}
@@ -175,9 +165,9 @@ def cross_validate(
             figures = (effective_size(weights), mmd2_features(mean, fitted_mean), mmd2_features(mean, heldout_mean))
             sums[candidate] += np.array(figures) / total
         if classify:
-            judge = partial(_judge, synthetic, out=out, classes=classes)
+            judged_by = partial(_judge, synthetic, out=out, classes=classes)
             with blas_alone():
-                judged = each(judge, [weights for weights, _ in weighted])
+                judged = each(judged_by, [weights for weights, _ in weighted])
             for candidate, found in zip(tried, judged, strict=True):
                 scores[candidate][held], correct[candidate][held] = found
     progress(total, total)
@@ -280,7 +270,7 @@ class Weightings:
 
     def weights(self, candidate: Candidate) -> tuple[np.ndarray, np.ndarray]:
         """Return the weights of all synthetic records, float64 [m], sum 1, and their mean feature, float64 [D]."""
-        base = self._base(candidate.quality)
+        base = self.base(candidate.quality)
         result, mean = np.zeros(len(self._synthetic)), np.zeros(self._features.size)
         for stratum, share in enumerate(self._shares(candidate.shares, base)):
             if share > 0:
@@ -289,7 +279,9 @@ class Weightings:
                 mean += share * part
         return result, mean
 
-    def _base(self, quality: bool) -> np.ndarray:
+    def base(self, quality: bool) -> np.ndarray:
+        """Return what the synthetic records weigh before anything is learned, float64 [m], with label quality or
+        without; not scaled."""
         if quality not in self._bases:
             base = self._synthetic.weights
             if quality:
@@ -324,7 +316,7 @@ class Weightings:
         if key not in self._solved:
             blocks, target = self._blocks[stratum], self._target(stratum)
             assert blocks is not None
-            prior = self._base(quality)[self._members[stratum]]
+            prior = self.base(quality)[self._members[stratum]]
             start = self._starts.get((quality, stratum))
             # Without real records of this stratum in the fold there is nothing to pull to.
             strength = math.inf if target is None else eps
@@ -350,39 +342,25 @@ class Weightings:
         return self._targets[stratum]
 
 
-def _judge(synthetic: Labelled, weights: np.ndarray, out: Labelled, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the score of each real record held out, and whether its label was found, float64 [n] each, under a fast
-    classifier fitted to the weighted synthetic records alone."""
-    from sklearn.linear_model import LogisticRegression, Ridge
-
+def _judge(synthetic: Labelled, weights: np.ndarray, out: Labelled, classes: int) -> Judgement:
+    """Return what a fast classifier fitted to the weighted synthetic records alone says of the real ones held out."""
     used = weights > 0
-    scale, labels = root_mean_square(synthetic.vectors), synthetic.labels[used]
-    known, held = synthetic.vectors[used] / scale, out.vectors / scale
+    scale = root_mean_square(synthetic.vectors)
     share = weights[used] * (used.sum() / weights[used].sum())
-    rows, table = np.arange(len(out)), np.zeros((len(out), classes))
-    if classes > MAX_LOGISTIC:
-        ridge = Ridge(alpha=_PENALTY).fit(known, np.eye(classes)[labels], sample_weight=share)
-        table[:] = ridge.predict(held)
-        scores = -np.square(table - np.eye(classes)[out.labels]).sum(axis=1)
-        return scores, (table.argmax(axis=1) == out.labels).astype(np.float64)
-    if len(np.unique(labels)) < 2:
-        table[:, labels[0]] = 1.0
-    else:
-        model = LogisticRegression(C=1.0 / _PENALTY, solver="newton-cg", tol=1e-3, max_iter=200)
-        model.fit(known, labels, sample_weight=share)
-        table[:, model.classes_] = model.predict_proba(held)
-    scores = np.log(np.maximum(table[rows, out.labels], _TINY))
-    return scores, (table.argmax(axis=1) == out.labels).astype(np.float64)
+    return judge(
+        synthetic.vectors[used] / scale, synthetic.labels[used], share, out.vectors / scale, out.labels, classes
+    )
 
 
-def _subsample(random: np.random.Generator, records: Labelled, count: int) -> Labelled:
+def subsample(random: np.random.Generator, records: Labelled, count: int) -> Labelled:
+    """Return at most `count` of the records, drawn evenly."""
     if len(records) <= count:
         return records
     return records.take(np.sort(random.choice(len(records), count, replace=False)))
 
 
-def _folds(random: np.random.Generator, labels: np.ndarray) -> np.ndarray:
-    """Return the fold of each record, int64 [n], each label spread over all of them."""
+def folds_of(random: np.random.Generator, labels: np.ndarray) -> np.ndarray:
+    """Return the fold of each record, int64 [n], FOLDS of them or fewer, each label spread over all."""
     count = min(FOLDS, len(labels))
     order = random.permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]

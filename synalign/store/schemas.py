@@ -141,6 +141,12 @@ TABLES: dict[str, TableSpec] = {
         "run_id origin id",
         run_id=_S, weights_run_id=_S, origin=_S, id=_S, label=_S, neighbour_id=_S, neighbour_label=_S, similarity=_F,
     ),
+    "evaluations": _spec(
+        "run_id method real_records seed",
+        run_id=_S, method=_S, real_records=_I, seed=_I, synthetic_records=_I, test_records=_I, model=_S, embedder=_S,
+        share=_F, strength=_F, quality=_B, label_shares=_S, effective_size=_F, accuracy=_F, macro_f1=_F, log_loss=_F,
+        calibration_error=_F, seconds=_F,
+    ),
     "runs": _spec(
         "run_id",
         run_id=_S, sequence=_I, step=_S, parameters=_S, seed=_I, round=_I, inputs=pa.list_(_S), table_versions=_S,

@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from synalign.errors import NumericsError
+from synalign.numerics import judge as judge_module
 from synalign.numerics import strength as strength_module
 from synalign.numerics.features import KernelFeatures, RandomFeatures
 from synalign.numerics.mmd import mmd2
@@ -371,7 +372,7 @@ def test_scores_are_the_log_likelihood_under_a_classifier_of_synthetic_records_a
 
 def test_beyond_the_labels_of_a_logistic_regression_scores_are_brier_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     real, synthetic = _records(60, 0, labels=4), _records(90, 1, labels=4)
-    monkeypatch.setattr(strength_module, "MAX_LOGISTIC", 3)
+    monkeypatch.setattr(judge_module, "MAX_LOGISTIC", 3)
     weighted = Labelled(synthetic.vectors, np.maximum(np.arange(90) - 19.0, 0.0), synthetic.strata, synthetic.labels)
     trial = cross_validate(FEATURES, real, weighted, [UNWEIGHTED], 0)[0]
     # Least squares with an intercept, one label after the other, by the normal equations.
@@ -391,7 +392,7 @@ def test_beyond_the_labels_of_a_logistic_regression_scores_are_brier_scores(monk
     np.testing.assert_array_equal(trial.correct, table.argmax(axis=1) == real.labels)
     assert trial.correct.mean() > 0.5
     # Up to as many labels it is the likelihood, which has no such bound from below.
-    monkeypatch.setattr(strength_module, "MAX_LOGISTIC", 4)
+    monkeypatch.setattr(judge_module, "MAX_LOGISTIC", 4)
     likely = cross_validate(FEATURES, real, weighted, [UNWEIGHTED], 0)[0]
     assert not np.allclose(likely.scores, trial.scores, atol=0.1)
 

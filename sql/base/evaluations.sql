@@ -1,0 +1,23 @@
+-- Models that were trained and judged on the test split, one a row: by `evaluate` for each method and seed, by
+-- `learning_curve` for each number of real records, too. What methods are: see `ablation`.
+-- key: run_id, method, real_records, seed
+-- run_id: the run of evaluate or learning_curve
+-- method: what was trained on
+-- real_records: real training records that were drawn
+-- seed: number of the draw, from 0; the same number drew the same records for all methods
+-- synthetic_records: synthetic records that were drawn
+-- test_records: records of the test split that it was judged on
+-- model: the kind of model
+-- embedder: the embedder whose vectors weights were learned with, and the model trained on if it takes vectors
+-- share: of the synthetic records in all weight; chosen by cross-validation on the real records of the draw
+-- strength: eps of the weights, chosen likewise; infinite for no pull; null for other methods
+-- quality: whether the label quality is in the weights
+-- label_shares: `real` or `kept`, see `alignments`
+-- effective_size: 1 / sum(w^2) of the synthetic weights, in records; 0 without them
+-- accuracy: share of test records whose label was found
+-- macro_f1: mean of F1 over the labels of the test records
+-- log_loss: mean of -log of the true label's probability, in nats
+-- calibration_error: expected calibration error, in 15 bins of equal numbers of records
+-- seconds: that training and judging took
+-- needs: runs
+select e.* from raw_evaluations e join runs r on r.run_id = e.run_id

@@ -1,0 +1,88 @@
+-- Does it help? What models trained on real, synthetic and mixed records are worth on the test split: the newest
+-- `evaluate`, one method a row. Each figure is a mean over the seeds with its 95% t interval; all seeds draw and train
+-- anew. Methods:
+--
+-- - real: the real training records alone
+-- - synthetic, weighted: synthetic records alone, as they came and by the weights that `align` learns
+-- - real+synthetic: both, the synthetic ones as they came: what `gain` is measured against
+-- - real+random: with as many random synthetic records as the weights are worth
+-- - real+weighted, real+resampled: with the weights as sample weights, and with a draw by them, the paper's way
+-- - real+paper: with the paper's own objective, linear projections, and a draw
+-- - real+quality: with label quality alone as weights
+-- - real+importance: with the importance loss of arXiv 2410.21526
+-- - real+dsir: with records drawn by the importance of their hashed n-grams (DSIR)
+-- - real+current: with the weights that the workspace has, as they are
+-- key: method
+-- method: what was trained on
+-- accuracy: mean accuracy on the test split
+-- accuracy_low: lower end of its interval
+-- accuracy_high: upper end
+-- gain: mean of the paired difference of accuracy from `real+synthetic`
+-- gain_low: lower end of its interval
+-- gain_high: upper end
+-- over_real: mean of the paired difference of accuracy from `real`
+-- over_real_low: lower end of its interval
+-- over_real_high: upper end
+-- test_error: standard error of the accuracy that comes of the test records being few; no interval holds it
+-- gain_test_error: likewise of `gain`
+-- over_real_test_error: likewise of `over_real`
+-- macro_f1: mean of F1 over labels
+-- macro_f1_low: lower end of its interval
+-- macro_f1_high: upper end
+-- log_loss: in nats
+-- log_loss_low: lower end of its interval
+-- log_loss_high: upper end
+-- calibration_error: expected calibration error
+-- calibration_error_low: lower end of its interval
+-- calibration_error_high: upper end
+-- share: mean share of the synthetic records in all weight; 0 where cross-validation wanted none
+-- effective_size: mean of 1 / sum(w^2) of the synthetic weights, in records
+-- real_records: real records of each draw
+-- synthetic_records: synthetic records of each draw
+-- seeds: draws
+-- model: the kind of model
+-- run_id: the evaluate run
+-- needs: evaluations, metrics, current_runs
+with figures as (
+    select m.scope as method, m.metric, m.value, m.low, m.high
+    from metrics m
+    join current_runs c on c.run_id = m.run_id and c.step = 'evaluate'
+),
+means as (
+    select e.method, avg(e.share) as share, avg(e.effective_size) as effective_size, max(e.real_records) as real_records,
+        max(e.synthetic_records) as synthetic_records, count(*) as seeds, any_value(e.model) as model,
+        any_value(e.run_id) as run_id
+    from evaluations e
+    join current_runs c on c.run_id = e.run_id and c.step = 'evaluate'
+    group by e.method
+),
+wide as (
+    select method,
+        max(value) filter (metric = 'accuracy') as accuracy,
+        max(low) filter (metric = 'accuracy') as accuracy_low,
+        max(high) filter (metric = 'accuracy') as accuracy_high,
+        max(value) filter (metric = 'accuracy_gain') as gain,
+        max(low) filter (metric = 'accuracy_gain') as gain_low,
+        max(high) filter (metric = 'accuracy_gain') as gain_high,
+        max(value) filter (metric = 'accuracy_over_real') as over_real,
+        max(low) filter (metric = 'accuracy_over_real') as over_real_low,
+        max(high) filter (metric = 'accuracy_over_real') as over_real_high,
+        max(value) filter (metric = 'accuracy_test_error') as test_error,
+        max(value) filter (metric = 'accuracy_gain_test_error') as gain_test_error,
+        max(value) filter (metric = 'accuracy_over_real_test_error') as over_real_test_error,
+        max(value) filter (metric = 'macro_f1') as macro_f1,
+        max(low) filter (metric = 'macro_f1') as macro_f1_low,
+        max(high) filter (metric = 'macro_f1') as macro_f1_high,
+        max(value) filter (metric = 'log_loss') as log_loss,
+        max(low) filter (metric = 'log_loss') as log_loss_low,
+        max(high) filter (metric = 'log_loss') as log_loss_high,
+        max(value) filter (metric = 'calibration_error') as calibration_error,
+        max(low) filter (metric = 'calibration_error') as calibration_error_low,
+        max(high) filter (metric = 'calibration_error') as calibration_error_high
+    from figures
+    group by method
+)
+select w.*, m.share, m.effective_size, m.real_records, m.synthetic_records, m.seeds, m.model, m.run_id
+from wide w
+join means m using (method)
+order by w.accuracy desc, w.method
