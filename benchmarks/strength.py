@@ -94,11 +94,20 @@ class Vectors:
         lsa = fit_lsa(train, DIMENSIONS, 0, np.ones(len(train)))
         return [lsa.transform(part) for part in texts]
 
+    @property
+    def encodes(self) -> bool:
+        """Whether it is a sentence encoder."""
+        return bool(self._encoder)
+
+    def encode(self, texts: list[str]) -> np.ndarray:
+        """Return the sentence encoder's vectors of texts."""
+        return self._model.encode(texts, batch_size=128, normalize_embeddings=True, show_progress_bar=False)
+
     def _encoded(self, path: Path) -> np.ndarray:
         stored = None if self._cache is None else self._cache / f"{path.parent.name}_{path.stem}.npy"
         if stored is not None and stored.is_file():
             return np.load(stored)
-        vectors = self._model.encode(read(path)[0], batch_size=128, normalize_embeddings=True, show_progress_bar=False)
+        vectors = self.encode(read(path)[0])
         if stored is not None:
             stored.parent.mkdir(parents=True, exist_ok=True)
             np.save(stored, vectors)

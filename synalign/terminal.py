@@ -72,7 +72,10 @@ def show_outcome(outcome: Outcome) -> None:
     console = Console(highlight=False)
     state = Text("nothing to do", "dim") if outcome.reused else Text(f"{outcome.seconds:.1f} s", "green")
     counts = " · ".join(f"{name} {brief(value)}" for name, value in outcome.counts.items() if value is not None)
-    console.print(Text.assemble((f"{outcome.step:<9}", "bold"), state, "  ", counts), soft_wrap=True)
+    console.print(
+        Text.assemble((f"{outcome.step + ' ':<9}", "bold"), state, "  ", counts),
+        soft_wrap=True,
+    )
     for note in outcome.notes:
         console.print(Text(f"          {note}", "yellow" if not outcome.reused else "dim"), soft_wrap=True)
 

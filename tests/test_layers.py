@@ -34,7 +34,7 @@ ALLOWED = {
         "verbs",
     },
     "terminal": {"errors", "steps"},
-    "cli": {"errors", "cli", "config", "reader", "terminal", "workspace", "steps", "version"},
+    "cli": {"charts", "errors", "cli", "config", "reader", "terminal", "workspace", "steps", "version"},
     "synalign": {"config", "errors", "numerics", "steps", "version", "workspace"},
 }  # fmt: skip
 
@@ -46,7 +46,18 @@ OWNERS = {
     "openai": {"llm/client.py"},
     "jinja2": {"llm/prompts.py"},
     "typer": {
-        f"cli/{name}.py" for name in ("app", "corpus", "health", "history", "model", "query", "upkeep", "weights")
+        f"cli/{name}.py"
+        for name in (
+            "app",
+            "corpus",
+            "evaluation",
+            "health",
+            "history",
+            "model",
+            "query",
+            "upkeep",
+            "weights",
+        )
     },
     "rich": {"terminal.py"},
 }

@@ -38,7 +38,9 @@ class Logistic:
         scale = root_mean_square(vectors)
         # Newton's way takes a fifth of the time of L-BFGS for few labels; its system grows with their number.
         solver = "newton-cg" if len(np.unique(codes)) <= _FEW_LABELS else "lbfgs"
-        model = LogisticRegression(C=1.0 / self.penalty, solver=solver, tol=1e-4, max_iter=500, random_state=seed % 2**32)
+        model = LogisticRegression(
+            C=1.0 / self.penalty, solver=solver, tol=1e-4, max_iter=500, random_state=seed % 2**32
+        )
         model.fit(vectors / scale, codes, sample_weight=weights)
         return _FittedLogistic(model, scale, labels)
 

@@ -2,8 +2,9 @@
 
 The real records are in folds. For each fold, every way of weighting is fitted to the other folds, the fast classifier
 is fitted to those real records and the weighted synthetic ones at each share, and judged on the fold's real records by
-the log-likelihood of their labels. No test record is seen. "No synthetic records" is among the shares, and "no
-weighting" and "label quality alone" are among the candidates of the way `weighted`.
+the log-likelihood of their labels. No test record is seen. "No synthetic records" is among the shares. The way
+`weighted` has the strength that is best for training on synthetic records alone; in a mixture, "no weighting" and
+"label quality alone" are tried beside it.
 
 Weights are scaled to sum to their effective number, (sum w)^2 / sum w^2 (Kish 1965): a model that is regularised is
 regularised for as many records as there really are. With a sum of n + m, as a mean weight of 1 gives, 300 real records
@@ -165,8 +166,10 @@ def mixtures(
     chosen = UNWEIGHTED
     if set(ways) & {"weighted", "resampled", "random", "dsir"}:
         matched = few.matched().records
-        trials = cross_validate(maps.features, matched, few.synthetic.records, tried, seed) if len(tried) > 1 else []
-        chosen = tried[choose(trials)] if trials else tried[0]
+        # "No weighting" is a row of its own; what weights are worth is to be seen in the others.
+        pulls = [candidate for candidate in tried if candidate != UNWEIGHTED] or list(tried)
+        trials = cross_validate(maps.features, matched, few.synthetic.records, pulls, seed) if len(pulls) > 1 else []
+        chosen = pulls[choose(trials)] if trials else pulls[0]
     best = _best(maps, few, _jobs(methods, tried, chosen), chosen, seed, progress)
     if few is not data:
         maps = kernels.maps(data, seed)

@@ -1,0 +1,198 @@
+"""Commands that tell whether the synthetic records help."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from synalign.cli.app import AsJson, Embedder, Where, app, number, opened
+from synalign.errors import UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from synalign.steps.context import Outcome
+
+TrainedModel = Annotated[
+    str | None, typer.Option("--model", help="logistic, tfidf, network, or transformers/NAME_OR_PATH.")
+]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="A setting of the model, such as epochs=3.")]
+Seeds = Annotated[int | None, typer.Option(help="How often all is drawn and trained anew.")]
+Synthetic = Annotated[int | None, typer.Option(help="Synthetic records in each draw.")]
+TrainShare = Annotated[float | None, typer.Option(help="Share of the records of each side in a draw; 1: all.")]
+Methods = Annotated[list[str] | None, typer.Option("--method", help="A row of the table; can be repeated.")]
+Overlap = Annotated[
+    str | None, typer.Option(help="Test records that are trained on: refuse, drop (leave them out), or keep.")
+]
+Markdown = Annotated[Path | None, typer.Option(help="Write the table to this file, as Markdown.")]
+Chart = Annotated[Path | None, typer.Option(help="Draw it: FILE.png, FILE.svg, or both for a name without an ending.")]
+
+
+@app.command()
+def evaluate(
+    path: Where,
+    model: TrainedModel = None,
+    settings: Settings = None,
+    seeds: Seeds = None,
+    real: Annotated[int | None, typer.Option(help="Real training records in each draw.")] = None,
+    synthetic: Synthetic = None,
+    train_share: TrainShare = None,
+    methods: Methods = None,
+    overlap: Overlap = None,
+    embedder: Embedder = None,
+    markdown: Markdown = None,
+    chart: Chart = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train on real records, synthetic ones and mixtures, and judge each on the test split: does it help?"""
+    with opened(path) as workspace:
+        outcome = workspace.evaluate(
+            model=model,
+            settings=_settings(settings),
+            seeds=seeds,
+            real=real,
+            synthetic=synthetic,
+            train_share=train_share,
+            methods=methods,
+            overlap=overlap,
+            embedder=embedder,
+        )
+        frame = workspace.sql("from ablation").pl()
+    columns, rows = _ablation(frame)
+    _give(outcome, frame, columns, rows, markdown, as_json)
+    if chart is not None:
+        from synalign import charts
+
+        charts.ablation(frame.to_dicts(), chart)
+
+
+@app.command(name="learning-curve")
+def learning_curve(
+    path: Where,
+    sizes: Annotated[
+        list[int] | None, typer.Option("--size", help="A number of real records; can be repeated; all are added.")
+    ] = None,
+    model: TrainedModel = None,
+    settings: Settings = None,
+    seeds: Seeds = None,
+    synthetic: Synthetic = None,
+    train_share: TrainShare = None,
+    methods: Methods = None,
+    overlap: Overlap = None,
+    embedder: Embedder = None,
+    markdown: Markdown = None,
+    chart: Chart = None,
+    as_json: AsJson = False,
+) -> None:
+    """Do so for several numbers of real records: how many real labels are the synthetic records worth?"""
+    with opened(path) as workspace:
+        outcome = workspace.learning_curve(
+            sizes=sizes,
+            model=model,
+            settings=_settings(settings),
+            seeds=seeds,
+            synthetic=synthetic,
+            train_share=train_share,
+            methods=methods,
+            overlap=overlap,
+            embedder=embedder,
+        )
+        frame = workspace.sql("from learning_curve").pl()
+    columns, rows = _curve(frame)
+    _give(outcome, frame, columns, rows, markdown, as_json)
+    if chart is not None:
+        from synalign import charts
+
+        renamed = {"accuracy": "mean", "accuracy_low": "low", "accuracy_high": "high"}
+        charts.learning_curve(frame.rename(renamed).to_dicts(), chart, y_label="test accuracy")
+
+
+def _give(
+    outcome: Outcome,
+    frame: pl.DataFrame,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    markdown: Path | None,
+    as_json: bool,
+) -> None:
+    """Print what was done and the table, and write it as Markdown where that is asked for."""
+    from synalign.terminal import outcome_data, print_json, show_outcome, show_rows
+
+    if markdown is not None:
+        from synalign.steps.markdown import write_table
+
+        write_table(markdown, columns, rows)
+    if as_json:
+        print_json(outcome_data(outcome) | {"table": frame.to_dicts()})
+        return
+    show_outcome(outcome)
+    show_rows(columns, rows)
+
+
+def _settings(given: list[str] | None) -> dict[str, Any] | None:
+    if not given:
+        return None
+    found = {}
+    for item in given:
+        name, equals, value = item.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"--set takes NAME=VALUE, such as epochs=3; given: {item!r}.")
+        found[name.strip()] = number(value.strip())
+    return found
+
+
+def _ablation(frame: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Return the table as a person reads it: percents and points, intervals beside means."""
+    columns = [
+        "trained on", "accuracy %", "over the plain mix", "over real alone", "macro F1 %", "log loss", "calibration %",
+        "share", "effective",
+    ]  # fmt: skip
+    rows = [
+        [
+            row["method"],
+            _percent(row, "accuracy"),
+            _points(row, "gain"),
+            _points(row, "over_real"),
+            _percent(row, "macro_f1"),
+            f"{row['log_loss']:.3f}",
+            f"{100 * row['calibration_error']:.1f}",
+            f"{row['share']:.2f}",
+            f"{row['effective_size']:,.0f}",
+        ]
+        for row in frame.to_dicts()
+    ]
+    return columns, rows
+
+
+def _curve(frame: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
+    columns = ["trained on", "real records", "accuracy %", "over real alone", "worth, in real records", "share"]
+    rows = [
+        [
+            row["method"],
+            f"{row['real_records']:,}",
+            _percent(row, "accuracy"),
+            _points(row, "over_real"),
+            _worth(row),
+            f"{row['share']:.2f}",
+        ]
+        for row in frame.to_dicts()
+    ]
+    return columns, rows
+
+
+def _percent(row: dict[str, Any], name: str) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return f"{100 * row[name]:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _points(row: dict[str, Any], name: str) -> str:
+    if row[name] is None:
+        return ""
+    return f"{100 * row[name]:+.1f} [{100 * row[f'{name}_low']:+.1f}, {100 * row[f'{name}_high']:+.1f}]"
+
+
+def _worth(row: dict[str, Any]) -> str:
+    return "" if row["worth"] is None else f"{row['worth']:,.0f}"
