@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from strength import DATA, DIMENSIONS, FEATURES, PAIRS, Vectors, interval, labelled, read
 
 import synalign as sa
-from benchmarks.strength import DATA, DIMENSIONS, FEATURES, PAIRS, Vectors, interval, labelled, read
 from synalign.models.logistic import Logistic
 from synalign.models.protocol import Examples, Inputs
 from synalign.numerics.features import RandomFeatures, RandomProjections

@@ -406,7 +406,7 @@ def test_distances_are_those_of_the_exact_kernel() -> None:
     assert trial.effective_share == pytest.approx(1)
     # Over folds, held-out means average to that of all: E|m - x|^2 = |m - mean x|^2 + their spread.
     whole = mmd2(real.vectors, synthetic.vectors, 2.0, unbiased=False)
-    folds = strength_module._folds(np.random.default_rng(0), np.zeros(30, dtype=int))
+    folds = strength_module.folds_of(np.random.default_rng(0), np.zeros(30, dtype=int))
     held = [real.vectors[folds == fold] for fold in range(5)]
     fitted = [real.vectors[folds != fold] for fold in range(5)]
     heldout = np.mean([mmd2(part, synthetic.vectors, 2.0, unbiased=False) for part in held])
