@@ -1,8 +1,10 @@
 """The steps, in order. A reader starts here.
 
-    ingest -> embed -> cluster -> select -> reason -> generate -> align
+    ingest -> embed -> cluster -> select -> reason -> generate -> align -> evaluate
 
-The last four can be done in rounds, each of which goes where those before have not been: `synalign.steps.rounds`.
+`evaluate` needs a labelled test split, and takes longer than all else: it is done where it is named.
+
+The four before it can be done in rounds, each of which goes where those before have not been: `synalign.steps.rounds`.
 
 Each reads tables that the ones before it wrote, and writes its own; none keeps anything in memory for the next. A step
 whose run exists does nothing, so that a pipeline that was stopped anywhere goes on there.
@@ -17,6 +19,7 @@ from synalign.steps.align import align
 from synalign.steps.cluster import cluster
 from synalign.steps.context import Context, Outcome
 from synalign.steps.embed import embed
+from synalign.steps.evaluate import evaluate
 from synalign.steps.generate import generate
 from synalign.steps.reason import reason
 from synalign.steps.rounds import rounds as do_rounds
@@ -35,13 +38,15 @@ STEPS: dict[str, Callable[[Context], Outcome]] = {
     "align": align,
 }
 
+#: Steps that are done only where they are named, after all others.
+NAMED: dict[str, Callable[[Context], Outcome]] = {"evaluate": evaluate}
 
 #: Those that a round is made of.
 ROUND = ("select", "reason", "generate", "align")
 
 
 def run(context: Context, names: list[str], rounds: int) -> Iterator[Outcome]:
-    """Do the named steps but ingest, in order, and yield their outcomes; the last four in rounds if there are several.
+    """Do the named steps but ingest, in order, and yield their outcomes; those of a round in rounds if several.
 
     Raises:
         SynAlignError: if a step fails. What the steps before it wrote stays, and the next call goes on there.
@@ -51,15 +56,18 @@ def run(context: Context, names: list[str], rounds: int) -> Iterator[Outcome]:
             yield STEPS[name](context)
     if rounds > 1:
         yield from do_rounds(context, rounds)
+    for name in names:
+        if name in NAMED:
+            yield NAMED[name](context)
 
 
 def chosen(names: tuple[str, ...] | None, rounds: int = 1) -> list[str]:
-    """Return the steps to run, in order: those named, or all.
+    """Return the steps to run, in order: those named, or all but those of NAMED.
 
     Raises:
         ConfigError: for a name that is no step, or several rounds without all steps of a round.
     """
-    known = [INGEST, *STEPS]
+    known = [INGEST, *STEPS, *NAMED]
     unknown = [name for name in names or () if name not in known]
     if unknown:
         raise ConfigError(f"There is no step {unknown[0]!r}; steps are {', '.join(known)}.")
@@ -69,4 +77,4 @@ def chosen(names: tuple[str, ...] | None, rounds: int = 1) -> list[str]:
             f"rounds = {rounds} needs the steps {', '.join(ROUND)}; 'steps' leaves out {', '.join(missing)}. Name them "
             "all, or set rounds = 1."
         )
-    return [name for name in known if names is None or name in names]
+    return [name for name in known if (name not in NAMED if names is None else name in names)]

@@ -12,12 +12,16 @@
 -- - coverage, coverage_raw: the share of the real records with a synthetic one in their neighbourhood
 -- - label_distance, label_distance_raw, cluster_distance, cluster_distance_raw: total variation distance of the shares
 --   of labels and of clusters, from 0 (the same) to 1
+-- - accuracy, macro_f1, log_loss, calibration_error: of a model, mean over the draws of `evaluate` or `learning_curve`;
+--   with `_gain` the paired difference from the plain mix, with `_over_real` that from real records alone, with
+--   `_test_error` what comes of the test records being few; see `ablation`
+-- - real_labels_worth: see `learning_curve`
 -- key: run_id, metric, scope
 -- run_id: the run that measured
 -- metric: the figure's name, see above
--- scope: `*` for all records, or a stratum as in `alignments`
--- weights_run_id: the align run whose weights were measured
--- weight_set: the name of those weights
+-- scope: `*` for all records; a stratum as in `alignments`; a method of `ablation`, with `@n` in a learning curve
+-- weights_run_id: the align run whose weights were measured; null where a model was
+-- weight_set: the name of those weights; null where a model was
 -- split: of the real records that were compared with: `test` where it has enough, since no weights were fitted to it
 -- value: the figure
 -- low: lower end of its interval; null without one

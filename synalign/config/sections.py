@@ -360,7 +360,7 @@ class RunConfig(Config):
 
     workspace: Path
     sources: tuple[Source, ...] = ()
-    steps: tuple[str, ...] | None = Field(None, description="Steps to do; unset: all of them.")
+    steps: tuple[str, ...] | None = Field(None, description="Steps to do; unset: all but evaluate.")
 
     def settings(self) -> Config:
         """Return the part that is kept in the workspace."""

@@ -28,6 +28,7 @@ RUNS = [
     "ingest", "ingest_2", "embed", "cluster", "select", "reason", "generate", "exclude", "align_old", "align_new",
     "align_other_1", "align_other_2", "align_strong", "measure_1", "measure_2", "measure_strong", "round_1",
     "round_again", "select_other", "select_2", "annotate_1", "annotate_2",
+    "evaluate", "learning_curve",
 ]  # fmt: skip
 #: The selections that led to others; the current one is that of the second round.
 INPUTS = {
@@ -41,7 +42,9 @@ ACTIVATIONS = ["align_other_1", "align_new", "measure_1"]
 UNFINISHED = ["align_killed", "measure_killed", "select_killed", "round_killed", "generate_killed", "annotate_killed"]
 
 #: Which run each name stands for, with the sequence at which that came about. `main` is the current one.
-SETS = {"main": ("align_new", 24), "another": ("align_other_1", 23), "strong": ("align_strong", 13)}
+SETS = {
+    "main": ("align_new", len(RUNS) + 2), "another": ("align_other_1", len(RUNS) + 1), "strong": ("align_strong", 13),
+}  # fmt: skip
 CURRENT = "align_new"
 #: The measurement that counts, of each align run that has one.
 MEASURED_BY = {"align_new": "measure_1", "align_strong": "measure_strong"}
@@ -242,7 +245,7 @@ def minute(sequence: int) -> datetime:
 
 def step_of(run: str) -> str:
     """Return the step of a run by its name here."""
-    return run.partition("_")[0]
+    return run if run == "learning_curve" else run.partition("_")[0]
 
 
 def _tables() -> dict[str, list[dict[str, Any]]]:
@@ -436,6 +439,18 @@ def _measured() -> dict[str, list[dict[str, Any]]]:
         }
         for (run, metric, scope), (value, low, high, p_value) in FIGURES.items()
     ]  # fmt: skip
+    metrics += [
+        {"run_id": run, "metric": "accuracy", "scope": scope, "split": "test", "value": 0.5, "low": 0.25, "high": 0.75}
+        for run, scope in (("evaluate", "real"), ("learning_curve", "real@8"))
+    ]
+    evaluations = [
+        {
+            "run_id": run, "method": "real", "real_records": 8, "seed": seed, "test_records": 4, "model": "logistic",
+            "share": 0.0, "accuracy": 0.25 + 0.5 * seed,
+        }
+        for run in ("evaluate", "learning_curve")
+        for seed in range(2)
+    ]  # fmt: skip
     label_of = {row["id"]: row["label"] for row in TRAIN}
     witness = [
         {
@@ -460,6 +475,7 @@ def _measured() -> dict[str, list[dict[str, Any]]]:
         "alignments": alignments,
         "strength_curve": curve,
         "metrics": metrics,
+        "evaluations": evaluations,
         "witness": witness,
         "neighbours": neighbours,
     }
