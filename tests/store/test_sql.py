@@ -286,7 +286,7 @@ def test_a_catalog_that_cannot_be_written_leaves_the_old_one(blank: Path):
 
 
 def test_errors_list_the_relations(measured: sa.Workspace):
-    with pytest.raises(SqlError, match="Relations of a workspace: accepted_costs, activations, ") as caught:
+    with pytest.raises(SqlError, match="Relations of a workspace: ablation, accepted_costs, activations, ") as caught:
         measured.sql("from nowhere")
     assert all(name in str(caught.value) for name in RELATIONS)
     with pytest.raises(SqlError):
