@@ -171,6 +171,11 @@ def show_error(error: SynAlignError, as_json: bool) -> None:
     Console(stderr=True, highlight=False).print(Text.assemble(("error: ", "bold red"), said), soft_wrap=True)
 
 
+def show_text(text: str) -> None:
+    """Print a result that is a text."""
+    Console(highlight=False).print(Text(text), soft_wrap=True)
+
+
 def say(message: str) -> None:
     """Print a sentence to stderr."""
     Console(stderr=True, highlight=False).print(Text(message), soft_wrap=True)

@@ -42,25 +42,18 @@ ALLOWED = {
 OWNERS = {
     "lancedb": {"store/lake.py"},
     "lance": {"store/lake.py"},
-    "duckdb": {"store/attachments.py", "store/catalog.py", "store/checks.py", "store/query.py"},
+    "duckdb": {"store/attachments.py", "store/catalog.py", "store/checks.py", "store/events.py", "store/query.py"},
     "openai": {"llm/client.py"},
     "jinja2": {"llm/prompts.py"},
     "typer": {
         f"cli/{name}.py"
         for name in (
-            "app",
-            "corpus",
-            "evaluation",
-            "health",
-            "history",
-            "model",
-            "query",
-            "upkeep",
-            "weights",
+            "app", "corpus", "evaluation", "experiments", "health", "history", "model", "query", "retrieval", "texts",
+            "upkeep", "weights",
         )
     },
     "rich": {"terminal.py"},
-}
+}  # fmt: skip
 NUMERICS_LIBRARIES = {"numpy", "scipy", "torch", "gpytorch", "sklearn", "threadpoolctl"}
 
 

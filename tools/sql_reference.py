@@ -44,7 +44,7 @@ This file is written by `make docs` from the comments in `sql/`.
 """
 
 _TITLES = {"base": "Base relations", "views": "Views", "macros": "Macros"}
-_SIGNATURE = re.compile(r"create macro (\w+)\((.*?)\) as table", re.DOTALL)
+_SIGNATURE = re.compile(r"create macro (\w+)\((.*?)\) as\s", re.DOTALL)
 
 
 def reference() -> str:
@@ -90,16 +90,19 @@ def _anchor(statement: Statement) -> str:
 
 
 def _section(connection: Any, statement: Statement) -> str:
-    shown = connection.sql(f"from {call(statement)}")
-    meaning = statements.meanings(statement)
     lines = [f"### `{_heading(statement)}`", "", statement.purpose]
     if statement.name in MATERIALISED:
         lines += ["", "Stored as a table in the catalog."]
-    lines += ["", f"Key: {', '.join(statement.key)}."]
+    if statement.key:
+        lines += ["", f"Key: {', '.join(statement.key)}."]
     if statement.arguments:
         lines += ["", *(f"- `{name}`: {text}" for name, text in statement.arguments.items())]
     if statement.example:
         lines += ["", "```sql", f"{statement.example};", "```"]
+    if statement.is_scalar:
+        return "\n".join([*lines, ""])
+    shown = connection.sql(f"from {call(statement)}")
+    meaning = statements.meanings(statement)
     lines += ["", "| column | type | meaning |", "| --- | --- | --- |"]
     for column, kind in zip(shown.columns, shown.types, strict=True):
         lines.append(f"| `{column}` | {_type(kind)} | {meaning[column].replace('|', chr(92) + '|')} |")

@@ -9,7 +9,7 @@ from synalign.steps.history import tags
 from synalign.store.journal import Run
 
 #: Steps whose runs can be computed again from what stays, without asking a language model.
-_COMPUTED = ("embedder", "embed", "cluster", "assign", "align", "measure")
+_COMPUTED = ("embedder", "embed", "cluster", "assign", "align", "measure", "ab")
 #: Those of them that belong to a run of another step and to an ingest: kept with both, and with neither alone.
 _DEPENDENT = ("embed", "assign")
 
@@ -28,7 +28,8 @@ def superseded(context: Context) -> list[str]:
 
 
 def _current(context: Context, until: int | None) -> set[str]:
-    """Return the runs that a state shows: of each step the current one, each weight set, what measured it last."""
+    """Return the runs that a state shows: of each step the current one, each weight set, what measured it last, and
+    the last comparison of each two retrievers."""
     found: set[str] = set()
     for step in ("embedder", "cluster"):
         found |= {run.run_id for run in context.journal.latest(step, until)[:1]}
@@ -36,6 +37,10 @@ def _current(context: Context, until: int | None) -> set[str]:
     for run in context.journal.latest("align", until):
         sets.setdefault(run.parameters["weight_set"], run)
     found |= {run.run_id for run in sets.values()}
+    pairs: dict[tuple[str, ...], Run] = {}
+    for run in context.journal.latest("ab", until):
+        pairs.setdefault(tuple(run.parameters[name] for name in ("a", "b", "queries", "click_model")), run)
+    found |= {run.run_id for run in pairs.values()}
     measured: set[str] = set()
     for run in context.journal.latest("measure", until):
         of = found.intersection(run.inputs) - measured

@@ -23,7 +23,7 @@ from synalign.config import CATALOG_NAME
 from synalign.errors import AttachmentError, UsageError, without_passwords
 from synalign.store import statements
 from synalign.store.lake import reason
-from synalign.store.query import SETTINGS, literal, relation_names
+from synalign.store.query import SETTINGS, literal, quoted, relation_names
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -61,6 +61,11 @@ class Attachment:
     rows: pa.Table | pl.LazyFrame | None = None
     #: An address that may hold a password.
     given: str = ""
+
+    @property
+    def is_database(self) -> bool:
+        """Whether it has tables of its own, and is none."""
+        return self.sql.startswith("attach ")
 
 
 class Attachments:
@@ -131,7 +136,7 @@ def put(connection: DuckDBPyConnection, attachment: Attachment) -> None:
             _load(connection, attachment.extension, attachment.shown)
         if attachment.rows is not None:
             connection.register(attachment.name, attachment.rows)
-            connection.sql(f"from {_quoted(attachment.name)} limit 0")
+            connection.sql(f"from {quoted(attachment.name)} limit 0")
         else:
             connection.execute(attachment.sql)
         return
@@ -206,12 +211,12 @@ def _of_address(address: str, name: str | None) -> Attachment:
         if not found:
             raise UsageError(f"{shown} names no database to be called by. Give a name: ws.attach(address, 'shop').")
         name = _identifier(found)
-    sql = f"attach {literal(target)} as {_quoted(_checked(name))} (type {kind}, read_only)"
+    sql = f"attach {literal(target)} as {quoted(_checked(name))} (type {kind}, read_only)"
     return Attachment(name, shown, sql, extension, given=target)
 
 
 def _database(path: Path, name: str) -> Attachment:
-    return Attachment(name, str(path), sql=f"attach {literal(path)} as {_quoted(name)} (type duckdb, read_only)")
+    return Attachment(name, str(path), sql=f"attach {literal(path)} as {quoted(name)} (type duckdb, read_only)")
 
 
 def _sqlite(path: Path, name: str) -> Attachment:
@@ -219,12 +224,12 @@ def _sqlite(path: Path, name: str) -> Attachment:
     if not _begins(path, b"SQLite format 3\0"):
         raise AttachmentError(f"{path} is no SQLite database.")
     kind, extension = _SQLITE
-    sql = f"attach {literal(path)} as {_quoted(name)} (type {kind}, read_only)"
+    sql = f"attach {literal(path)} as {quoted(name)} (type {kind}, read_only)"
     return Attachment(name, str(path), sql=sql, extension=extension)
 
 
 def _view(path: Path, name: str, scan: str) -> Attachment:
-    return Attachment(name, str(path), sql=f"create view {_quoted(name)} as from {scan}")
+    return Attachment(name, str(path), sql=f"create view {quoted(name)} as from {scan}")
 
 
 def _rows_of(source: Any) -> pa.Table | pl.LazyFrame:
@@ -336,7 +341,3 @@ def _begins(path: Path, magic: bytes, at: int = 0) -> bool:
             return file.read(at + len(magic))[at:] == magic
     except OSError as error:
         raise AttachmentError(f"{path} cannot be read: {error}.") from error
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

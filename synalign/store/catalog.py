@@ -114,7 +114,8 @@ def _comments() -> Iterator[str]:
             for column, meaning in statements.meanings(statement).items():
                 yield f'comment on column {statement.name}."{column}" is {literal(meaning)}'
     for statement in statements.load("macros"):
-        yield f"comment on macro table {statement.name} is {literal(statement.about)}"
+        kind = "macro" if statement.is_scalar else "macro table"
+        yield f"comment on {kind} {statement.name} is {literal(statement.about)}"
 
 
 def _remove(path: Path) -> None:

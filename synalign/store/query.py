@@ -339,3 +339,8 @@ def _define(connection: DuckDBPyConnection, sql: str, area: str, name: str) -> N
 def literal(value: object) -> str:
     """Return a SQL string literal."""
     return "'" + str(value).replace("'", "''") + "'"
+
+
+def quoted(name: str) -> str:
+    """Return a SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'

@@ -147,6 +147,22 @@ TABLES: dict[str, TableSpec] = {
         share=_F, strength=_F, quality=_B, label_shares=_S, effective_size=_F, accuracy=_F, macro_f1=_F, log_loss=_F,
         calibration_error=_F, seconds=_F,
     ),
+    "rankings": _spec(
+        "run_id retriever query_id rank", run_id=_S, retriever=_S, query_id=_S, rank=_I, document_id=_S, score=_F
+    ),
+    "comparisons": _spec(
+        "run_id",
+        run_id=_S, a=_S, b=_S, rankings_run_id=_S, rankings_run_id_b=_S, split=_S, click_model=_S, depth=_I, shared=_B,
+        passes=_I, queries=_I, impressions=_I, wins_a=_I, wins_b=_I, ties=_I, win_rate=_F, low=_F, high=_F, p_value=_F,
+        decision=_S, stopped_after=_I, lift=_F, needed_for_lift=_I, needed_at_once=_I, alpha=_F, power=_F, seed=_I,
+    ),
+    "experiments": _spec(
+        "run_id metric arm",
+        run_id=_S, metric=_S, arm=_S, experiment=_S, counted=_S, divided_by=_S, control=_S, users=_I, control_users=_I,
+        value=_F, control_value=_F, lift=_F, low=_F, high=_F, relative_lift=_F, relative_low=_F, relative_high=_F,
+        p_value=_F, corrected_p=_F, significant=_B, joint_low=_F, joint_high=_F, correction=_S, alpha=_F,
+        sample_ratio_p=_F, users_in_two_arms=_I, first_event=_TIME, last_event=_TIME,
+    ),
     "runs": _spec(
         "run_id",
         run_id=_S, sequence=_I, step=_S, parameters=_S, seed=_I, round=_I, inputs=pa.list_(_S), table_versions=_S,

@@ -26,6 +26,7 @@ RELATIONS = ("base", "views")
 AREAS = (*RELATIONS, "macros")
 
 _FIELD = re.compile(r"(argument )?([a-z_][a-z0-9_]*):(?: (.+))?")
+_SCALAR = re.compile(r"create macro \w+\([^)]*\) as\n(?!table)")
 _INDENT = "    "
 _NAMED = ("needs", "key", "as", "example")
 
@@ -46,6 +47,11 @@ class Statement:
     like: str | None = None
     arguments: Mapping[str, str] = field(default_factory=dict)
     example: str | None = None
+
+    @property
+    def is_scalar(self) -> bool:
+        """Whether it is a macro that gives one value, and no table."""
+        return _SCALAR.match(self.sql) is not None
 
 
 def load(area: str) -> list[Statement]:

@@ -29,7 +29,7 @@ SYNALIGN = str(Path(sys.executable).with_name("synalign"))
 VERBS = (
     "init", "ingest", "embed", "cluster", "select", "estimate", "reason", "generate", "annotate", "record", "align",
     "run", "status", "sql", "sample", "score", "weights", "check", "search", "export", "exclude", "include", "gc",
-    "runs", "diff", "explain", "tag", "forget", "publish", "fsck", "version",
+    "runs", "diff", "explain", "tag", "forget", "publish", "fsck", "version", "ab", "experiment",
 )  # fmt: skip
 
 SETTINGS = """

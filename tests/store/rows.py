@@ -478,4 +478,30 @@ def _measured() -> dict[str, list[dict[str, Any]]]:
         "evaluations": evaluations,
         "witness": witness,
         "neighbours": neighbours,
+        **_compared(),
     }
+
+
+def _compared() -> dict[str, list[dict[str, Any]]]:
+    """The rows of comparisons with users, simulated and real."""
+    rankings = [
+        {"run_id": run, "retriever": name, "query_id": query, "rank": rank, "document_id": document, "score": 1 / rank}
+        for run in ("measure_1", "measure_killed")
+        for name in ("near", "far")
+        for query in ("r01", "r02")
+        for rank, document in enumerate(("good", "bad"), start=1)
+    ]
+    comparisons = [
+        {
+            "run_id": run, "a": "near", "b": "far", "rankings_run_id": "measure_1", "rankings_run_id_b": "measure_1",
+            "split": "test", "impressions": 2, "wins_a": 1, "wins_b": 0, "ties": 1, "win_rate": 1.0,
+            "decision": "A is better",
+        }
+        for run in ("measure_1", "measure_killed")
+    ]  # fmt: skip
+    experiments = [
+        {"run_id": run, "metric": metric, "arm": "B", "control": "A", "users": 9, "lift": 0.25, "significant": True}
+        for run in ("measure_1", "measure_killed")
+        for metric in ("ctr", "orders")
+    ]
+    return {"rankings": rankings, "comparisons": comparisons, "experiments": experiments}

@@ -70,11 +70,12 @@ def macro_calls(connection) -> list[str]:
     last = connection.sql("select max(weight_set) from weight_sets").fetchall()[0][0]
     run = connection.sql("select max(run_id) from alignments").fetchall()[0][0]
     calls = [
+        "(select assign_arm('u-17', 'x') as arm)",
         "changed_since('2020-01-01')", "sample_synthetic(50, seed := 3)", "sample_training_mix(50, seed := 3)",
         f"synthetic_weighted_in('{last}')", f"weight_drift('{run}', (select run_id from weight_sets where is_current))",
         "weight_extremes('*')",
     ]  # fmt: skip
-    assert [call.partition("(")[0] for call in calls] == sorted(
+    assert [call.removeprefix("(select ").partition("(")[0] for call in calls] == sorted(
         statement.name for statement in statements.load("macros")
     )
     return calls
@@ -190,7 +191,7 @@ def test_the_catalog_is_read_only_and_describes_itself(measured: sa.Workspace):
                 "select table_name, comment from duckdb_tables() union all "
                 "select view_name, comment from duckdb_views() where not internal union all "
                 "select function_name, comment from duckdb_functions() "
-                "where function_type = 'table_macro' and not internal"
+                "where function_type in ('macro', 'table_macro') and not internal"
             ).fetchall()
         )
         columns = {

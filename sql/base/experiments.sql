@@ -1,0 +1,33 @@
+-- Analyses of the logs of experiments with users: each metric of each arm, against the control. The log itself is not
+-- kept.
+-- key: run_id, metric, arm
+-- run_id: the run that analysed
+-- metric: its name
+-- arm: the arm that was compared with the control
+-- experiment: the name of the experiment; null if the log has one only
+-- counted: the column that is added up for each user
+-- divided_by: the column that it is divided by; null for a mean over users
+-- control: the arm that was compared with
+-- users: users in the arm
+-- control_users: users in the control
+-- value: the metric in the arm; null where it is divided by 0
+-- control_value: the metric in the control
+-- lift: `value` - `control_value`
+-- low: lower end of its interval
+-- high: upper end
+-- relative_lift: `lift` over `control_value`
+-- relative_low: lower end of its interval, by Fieller; null where the control may be 0
+-- relative_high: upper end
+-- p_value: of the hypothesis that there is no difference; null where nothing varies
+-- corrected_p: corrected for all metrics and arms of the run
+-- significant: whether that is at most `alpha`
+-- joint_low: lower end of the interval of `lift` that is corrected too
+-- joint_high: upper end
+-- correction: `holm`, `bh` or `none`
+-- alpha: the probability of a false alarm, or with `bh` their share among all alarms
+-- sample_ratio_p: of the hypothesis that users came into the arms as they were to; below .001, trust nothing here
+-- users_in_two_arms: users who were seen in more than one arm, and left out
+-- first_event: time of the first event, UTC; null if the log was not asked for it
+-- last_event: time of the last one
+-- needs: runs
+select e.* from raw_experiments e join runs r on r.run_id = e.run_id
