@@ -83,3 +83,11 @@ class Evaluation:
                 overlap=overlap,
                 embedder=embedder,
             )
+
+    def text_quality(self, *, weight_set: str | None = None, sample: int = 2_000, seed: int | None = None) -> Outcome:
+        """Compare real, raw and weighted texts: how varied they are, their form, how near to real text, what of it they
+        repeat. The view `text_quality` shows it. See `synalign.steps.text_quality`."""
+        from synalign.steps.text_quality import text_quality
+
+        with self._writing():
+            return text_quality(self._context(), weight_set=weight_set, sample=sample, seed=seed)

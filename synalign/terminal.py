@@ -72,10 +72,7 @@ def show_outcome(outcome: Outcome) -> None:
     console = Console(highlight=False)
     state = Text("nothing to do", "dim") if outcome.reused else Text(f"{outcome.seconds:.1f} s", "green")
     counts = " · ".join(f"{name} {brief(value)}" for name, value in outcome.counts.items() if value is not None)
-    console.print(
-        Text.assemble((f"{outcome.step + ' ':<9}", "bold"), state, "  ", counts),
-        soft_wrap=True,
-    )
+    console.print(Text.assemble((f"{outcome.step:<8} ", "bold"), state, "  ", counts), soft_wrap=True)
     for note in outcome.notes:
         console.print(Text(f"          {note}", "yellow" if not outcome.reused else "dim"), soft_wrap=True)
 
@@ -130,6 +127,19 @@ def show_parts(parts: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         elif rows:
             console.print(Text(f"{name} ({len(rows)})", "bold"))
             show_rows(there, [[row[key] for key in there] for row in rows])
+
+
+def show_sections(columns: Sequence[str], sections: Mapping[str, Sequence[Sequence[str]]]) -> None:
+    """Print rows of text as one table, each section of it under its name; numbers stand to the right."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
+    table = Table(show_edge=False, header_style="bold", pad_edge=False, box=None, padding=(0, 3, 0, 0))
+    for place, name in enumerate(columns):
+        table.add_column(Text(name), justify="right" if 0 < place <= 3 else "left", no_wrap=True)
+    for section, rows in sections.items():
+        table.add_row(Text(section, "bold"))
+        for first, *others in rows:
+            table.add_row(Text(f"  {first}"), *map(Text, others))
+    console.print(table)
 
 
 def show_report(report: Report) -> None:

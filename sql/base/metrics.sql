@@ -1,5 +1,5 @@
--- What was measured of the weights of an align run, one figure a row. What the names of figures mean;
--- `_raw` is before weighting, the others are after:
+-- What was measured, one figure a row. Of the vectors that the weights of an align run are for, by `align`; `_raw` is
+-- before weighting, the others are after:
 --
 -- - mmd2_unbiased, mmd2_unbiased_raw: squared MMD to the real records, without the bias of small samples; it can be
 --   below 0
@@ -16,19 +16,40 @@
 --   with `_gain` the paired difference from the plain mix, with `_over_real` that from real records alone, with
 --   `_test_error` what comes of the test records being few; see `ablation`
 -- - real_labels_worth: see `learning_curve`
+--
+-- Of the texts, by `text-quality`, each for the scopes `real`, `raw` and `weighted`; words are case folded and without
+-- punctuation, and each character of a script without spaces is one. The view `text_quality` shows them side by side:
+--
+-- - distinct_1, distinct_2, distinct_3: different runs of so many words over all such runs, of as many on each side
+-- - self_bleu: mean BLEU, up to 4 words, of a text with the others as references; 1 if all are equal
+-- - words_q10, words_median, words_q90, characters_q10, characters_median, characters_q90: quantiles of the length
+-- - punctuation_rate, digit_rate: the share of the characters that are neither white space, emoji nor of addresses
+-- - uppercase_rate: the share of the letters that have two cases
+-- - emoji_rate, url_rate: the share of the texts that have an emoji, a web address
+-- - words_distance, characters_distance: Wasserstein distance of the lengths to those of real training texts
+-- - punctuation_divergence: Jensen-Shannon divergence in bits of the marks, to those of real training texts
+-- - vocabulary_jaccard: the words in common with real training texts, over all words of either
+-- - vocabulary_known: the share of the words as they stand that real training texts have too
+-- - vocabulary_covered: the share of the words of real training texts, as they stand, that these texts have
+-- - mauve: MAUVE of the vectors to those of real training texts, smoothed; 1 if they cannot be told apart
+-- - copied: the share of the texts that are a real training text, or mostly one run of its words
+-- - near_duplicate: the share that shares nearly all pieces of 3 characters with a real training text
+-- - test_copy: the share that is a text of the test split; in the scope `real`, of the training texts
+-- - personal, personal_real: the share that holds personal data; that holds some of real training texts
 -- key: run_id, metric, scope
 -- run_id: the run that measured
 -- metric: the figure's name, see above
--- scope: `*` for all records; a stratum as in `alignments`; a method of `ablation`, with `@n` in a learning curve
--- weights_run_id: the align run whose weights were measured; null where a model was
--- weight_set: the name of those weights; null where a model was
+-- scope: `*` for all records; a stratum as in `alignments`; of texts `real`, `raw` or `weighted`; a method of
+--     `ablation`, with `@n` in a learning curve
+-- weights_run_id: the align run whose weights were measured; null where there were none, or a model was judged
+-- weight_set: the name of those weights; likewise null
 -- split: of the real records that were compared with: `test` where it has enough, since no weights were fitted to it
 -- value: the figure
 -- low: lower end of its interval; null without one
 -- high: upper end
 -- p_value: of `mmd2_permutation`: of the hypothesis that both sides are alike
--- real_records: real records that were measured
--- synthetic_records: synthetic records that were measured
+-- real_records: real records that were measured, or that the synthetic ones were compared with; null without any
+-- synthetic_records: synthetic records that were measured; null in the scope `real`
 -- seed: of what was drawn
 -- needs: runs
 select m.* from raw_metrics m join runs r on r.run_id = m.run_id

@@ -41,6 +41,7 @@ with measured as (
     select m.weights_run_id, arg_max(o.run_id, o.sequence) as run_id
     from (select distinct run_id, weights_run_id from metrics) m
     join run_order o on o.run_id = m.run_id
+    where o.step = 'measure'
     group by m.weights_run_id
 ),
 figures as (

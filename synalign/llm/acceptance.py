@@ -267,7 +267,7 @@ class _Reply:
         if runs:
             run, source = max(runs, key=lambda pair: pair[0].share)
             share = run.share
-            if share >= self._rules.copied and _counts(run):
+            if share >= self._rules.copied and is_copied(run):
                 return share, f"shares {share:.0%} of its words in one run with the real record {_quoted(source)}"
         return share, f"it {same[1]}" if same is not None else ""
 
@@ -317,7 +317,7 @@ def _near_copies(rules: Accept) -> NearCopies[str] | None:
     return NearCopies(rules.near_duplicate) if rules.near_duplicate else None
 
 
-def _counts(run: SharedRun) -> bool:
+def is_copied(run: SharedRun) -> bool:
     """Return whether a run is long enough to be a copy: by its different words, so that @user @user ... is none."""
     return word_count(sorted(set(run.run))) >= (COPIED_WHOLE if run.share == 1 else COPIED_WORDS)
 

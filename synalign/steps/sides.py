@@ -48,7 +48,7 @@ class Side:
     @cached_property
     def first_half(self) -> np.ndarray:
         """Which records are in the first half, bool [n]: by the hash of the id, so that it is so in every run."""
-        return np.array([sha256(f"half/1:{name}".encode()).digest()[0] < 128 for name in self.frame["id"]], dtype=bool)
+        return first_half(self.frame["id"])
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,11 @@ class Strata:
     columns: list[str]
     notes: list[str]
     has_labels: bool
+
+
+def first_half(ids: pl.Series) -> np.ndarray:
+    """Return which records are in the first half, bool [n]: by the hash of the id, so that it is so in every run."""
+    return np.array([sha256(f"half/1:{name}".encode()).digest()[0] < 128 for name in ids], dtype=bool)
 
 
 def read_frames(context: Context, settings: Align) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -9,7 +9,7 @@ from synalign.steps.history import tags
 from synalign.store.journal import Run
 
 #: Steps whose runs can be computed again from what stays, without asking a language model.
-_COMPUTED = ("embedder", "embed", "cluster", "assign", "align", "measure", "ab")
+_COMPUTED = ("embedder", "embed", "cluster", "assign", "align", "measure", "text_quality", "ab")
 #: Those of them that belong to a run of another step and to an ingest: kept with both, and with neither alone.
 _DEPENDENT = ("embed", "assign")
 
@@ -37,14 +37,21 @@ def _current(context: Context, until: int | None) -> set[str]:
     for run in context.journal.latest("align", until):
         sets.setdefault(run.parameters["weight_set"], run)
     found |= {run.run_id for run in sets.values()}
+    for step in ("measure", "text_quality"):
+        found |= _measured(context, step, {run.run_id for run in sets.values()}, until)
     pairs: dict[tuple[str, ...], Run] = {}
     for run in context.journal.latest("ab", until):
         pairs.setdefault(tuple(run.parameters[name] for name in ("a", "b", "queries", "click_model")), run)
-    found |= {run.run_id for run in pairs.values()}
+    return found | {run.run_id for run in pairs.values()}
+
+
+def _measured(context: Context, step: str, sets: set[str], until: int | None) -> set[str]:
+    """Return the run of a step that measured each weight set last; of one that measured none, the last."""
+    found: set[str] = set()
     measured: set[str] = set()
-    for run in context.journal.latest("measure", until):
-        of = found.intersection(run.inputs) - measured
-        if of:
+    for run in context.journal.latest(step, until):
+        of = sets.intersection(run.inputs)
+        if of - measured or not (found or sets):
             found.add(run.run_id)
             measured |= of
     return found

@@ -30,6 +30,7 @@ VERBS = (
     "init", "ingest", "embed", "cluster", "select", "estimate", "reason", "generate", "annotate", "record", "align",
     "run", "status", "sql", "sample", "score", "weights", "check", "search", "export", "exclude", "include", "gc",
     "runs", "diff", "explain", "tag", "forget", "publish", "fsck", "version", "ab", "experiment",
+    "evaluate", "learning-curve", "text-quality",
 )  # fmt: skip
 
 SETTINGS = """
@@ -112,7 +113,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_verb_has_help_and_stands_in_the_readme() -> None:
     overview = good("--help")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    listed = re.findall(r"^  ([a-z]+) {2,}\S", overview.partition("Commands:")[2], re.MULTILINE)
+    listed = re.findall(r"^  ([a-z-]+) {2,}\S", overview.partition("Commands:")[2], re.MULTILINE)
     assert set(listed) == set(VERBS)
     missing = [verb for verb in VERBS if not re.search(rf"synalign {verb}\b", readme)]
     assert missing == []

@@ -28,7 +28,7 @@ RUNS = [
     "ingest", "ingest_2", "embed", "cluster", "select", "reason", "generate", "exclude", "align_old", "align_new",
     "align_other_1", "align_other_2", "align_strong", "measure_1", "measure_2", "measure_strong", "round_1",
     "round_again", "select_other", "select_2", "annotate_1", "annotate_2",
-    "evaluate", "learning_curve",
+    "evaluate", "learning_curve", "text_quality_1", "text_quality_2",
 ]  # fmt: skip
 #: The selections that led to others; the current one is that of the second round.
 INPUTS = {
@@ -175,6 +175,22 @@ FIGURES = {
     for scope in STRATA
     if scope != "(none)" and not (scope == "bad" and metric.startswith(("recall", "auc")))
 }
+#: text_quality run of the current weights -> metric, scope -> (value, low, high), the run that counts last: raw nearer,
+#: and clearly; weighted nearer; as near; repeating less than real text; without real text; without weights.
+TEXT_FIGURES = {
+    "text_quality_1": {("self_bleu", scope): (0.5, 0.5, 0.5) for scope in ("real", "raw", "weighted")},
+    "text_quality_2": {
+        ("distinct_1", "real"): (0.5, 0.4, 0.6), ("distinct_1", "raw"): (0.4, 0.3, 0.5),
+        ("distinct_1", "weighted"): (0.25, 0.2, 0.28),
+        ("mauve", "real"): (0.9, 0.8, 1.0), ("mauve", "raw"): (0.5, 0.4, 0.6), ("mauve", "weighted"): (0.55, 0.5, 0.7),
+        ("words_median", "real"): (9.0, 8.0, 9.0), ("words_median", "raw"): (10.0, 9.0, 11.0),
+        ("words_median", "weighted"): (8.0, 8.0, 9.0),
+        ("copied", "real"): (0.25, 0.2, 0.3), ("copied", "raw"): (0.125, 0.0, 0.2),
+        ("copied", "weighted"): (0.0, 0.0, 0.1),
+        ("personal", "raw"): (0.125, 0.0, 0.2), ("personal", "weighted"): (0.25, 0.0, 0.3),
+        ("self_bleu", "raw"): (0.125, 0.0, 0.2),
+    },
+}  # fmt: skip
 #: measure run -> id -> (real_mean, synthetic_mean); a subsample, in which one label of one cluster is not.
 WITNESS = {
     run: {
@@ -245,7 +261,8 @@ def minute(sequence: int) -> datetime:
 
 def step_of(run: str) -> str:
     """Return the step of a run by its name here."""
-    return run if run == "learning_curve" else run.partition("_")[0]
+    whole = next((step for step in ("learning_curve", "text_quality") if run.startswith(step)), None)
+    return whole or run.partition("_")[0]
 
 
 def _tables() -> dict[str, list[dict[str, Any]]]:
@@ -450,6 +467,14 @@ def _measured() -> dict[str, list[dict[str, Any]]]:
         }
         for run in ("evaluate", "learning_curve")
         for seed in range(2)
+    ]  # fmt: skip
+    metrics += [
+        {
+            "run_id": run, "metric": metric, "scope": scope, "weights_run_id": CURRENT, "weight_set": SET_OF[CURRENT],
+            "split": "test", "value": value, "low": low, "high": high,
+        }
+        for run, found in TEXT_FIGURES.items()
+        for (metric, scope), (value, low, high) in found.items()
     ]  # fmt: skip
     label_of = {row["id"]: row["label"] for row in TRAIN}
     witness = [

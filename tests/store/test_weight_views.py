@@ -24,6 +24,7 @@ from tests.store.rows import (
     SETS,
     STRATA,
     SYNTHETIC,
+    TEXT_FIGURES,
     TRAIN,
     UNFINISHED,
     WEIGHTS,
@@ -162,6 +163,23 @@ def test_alignment_summary_has_the_newest_measurement_of_each_set(measured: sa.W
             assert row[column] == (figure and figure[part]), (row["weight_set"], row["stratum"], column)
             missing += figure is None
     assert missing > 0
+
+
+def test_texts_are_compared_side_by_side_in_the_order_of_families(measured: sa.Workspace):
+    found = dicts(measured, "from text_quality")
+    assert [row["metric"] for row in found] == [
+        "distinct_1", "self_bleu", "words_median", "mauve", "copied", "personal"
+    ]  # fmt: skip
+    assert {(row["weight_set"], row["is_current"]) for row in found} == {("main", True)}
+    assert {row["run_id"] for row in found} == {"text_quality_2"}
+    figures = TEXT_FIGURES["text_quality_2"]
+    for row in found:
+        for scope in ("real", "raw", "weighted"):
+            expected = figures.get((row["metric"], scope), (None, None, None))
+            assert (row[scope], row[f"{scope}_low"], row[f"{scope}_high"]) == expected
+    assert [(row["better"], row["is_clear"]) for row in found] == [
+        ("raw", True), (None, None), ("same", False), ("weighted", False), ("same", False), ("raw", False)
+    ]  # fmt: skip
 
 
 def test_readers_of_the_current_set_see_no_other(measured: sa.Workspace):
