@@ -48,6 +48,8 @@ def require_device(device: str) -> None:
     Raises:
         NumericsError: if it cannot.
     """
+    if device == "cpu":  # As ever; and a step that has nothing to do is spared the import, which takes a second.
+        return
     import torch
 
     try:

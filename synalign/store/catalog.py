@@ -18,7 +18,7 @@ from synalign.errors import StoreError
 from synalign.store import statements
 from synalign.store.lake import Lake, reason
 from synalign.store.ledger import Ledger
-from synalign.store.query import SETTINGS, connect, interruptible, literal
+from synalign.store.query import SETTINGS, interruptible, literal, sources
 from synalign.store.room import advice
 
 #: Views that are stored as tables when the catalog is published.
@@ -70,13 +70,14 @@ def publish(lake: Lake, ledger: Ledger, labels: Mapping[str, str], path: Path, s
     temporary = path.with_name(path.name + _TEMPORARY_SUFFIX)
     try:
         _remove(temporary)
-        base = [statement.name for statement in statements.load("base")]  # The others are made in the file.
-        with interruptible(), closing(connect(lake, ledger, labels, wanted=base)) as connection:
+        with interruptible(), closing(sources(lake, ledger, labels)) as connection:
             connection.execute(f"attach {literal(temporary)} as published (storage_version 'v1.0.0')")
             connection.execute("begin transaction")  # One for all: of each statement by itself, the disk is waited for.
+            # Each is made of those before it as they stand in the file, and nothing is computed twice.
+            connection.execute("set search_path = 'published,memory'")
             for statement in statements.load("base"):
-                connection.execute(f"create table published.{statement.name} as from {statement.name}")
-            connection.execute("create table published.catalog_state as select $state as state", {"state": state})
+                connection.execute(f"create table {statement.name} as\n{statement.sql}")
+            connection.execute("create table catalog_state as select $state as state", {"state": state})
             connection.execute("use published")  # From here on all names are those of the file.
             for statement in statements.load("views"):
                 kind = "table" if statement.name in MATERIALISED else "view"

@@ -19,7 +19,7 @@ import pyarrow as pa
 from synalign.errors import StoreError
 from synalign.store import statements
 from synalign.store.lake import Lake, reason
-from synalign.store.query import SETTINGS, interruptible
+from synalign.store.query import HELD, SETTINGS, interruptible
 from synalign.store.schemas import OWNED_BY_RUN, TABLES, empty
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def _register(connection: DuckDBPyConnection, lake: Lake, name: str, sound: bool
     if not sound or not lake.exists(name):
         connection.register(f"raw_{name}", blank)
         return
-    connection.register(f"raw_there_{name}", lake.dataset(name))
+    connection.register(f"raw_there_{name}", lake.read(name) if name in HELD else lake.dataset(name))
     connection.register(f"raw_blank_{name}", blank)
     connection.execute(f"create view raw_{name} as from raw_there_{name} union all by name from raw_blank_{name}")
 

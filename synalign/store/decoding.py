@@ -6,6 +6,7 @@ All texts are looked for at once (Aho-Corasick), so that a thousand take about a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import polars as pl
@@ -86,6 +87,15 @@ class Needles:
                 before = data[-overlap:] if overlap else b""
         return False
 
+    def only_across(self, path: Path, values: Iterable[str]) -> bool:
+        """Return whether each place of a file where one of the texts stands is the end of one of `values` and the
+        beginning of another: files hold the values of a column side by side, with nothing between them."""
+        whole = {value.encode("utf-8", "surrogatepass") for value in values if value}
+        sizes = sorted({len(value) for value in whole})
+        texts = [text.encode("latin-1") for text in self._bytes]
+        with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            return all(_across(data, place, len(text), whole, sizes) for text in texts for place in _places(data, text))
+
     def _in_bytes(self, values: Sequence[str]) -> bool:
         if not self._bytes or not values:
             return False
@@ -125,6 +135,22 @@ def said_by(texts: Sequence[str], others: pl.Series) -> set[str]:
         return set()
     found = others.str.extract_many(list(texts), overlapping=True).explode().drop_nulls()
     return set(found.unique().to_list())
+
+
+def _places(data: mmap, text: bytes) -> Iterator[int]:
+    place = data.find(text)
+    while place >= 0:
+        yield place
+        place = data.find(text, place + 1)
+
+
+def _across(data: mmap, start: int, size: int, whole: set[bytes], sizes: Sequence[int]) -> bool:
+    """Return whether one whole value ends, and another begins, within what stands at a place."""
+    return any(
+        any(length >= cut and data[start + cut - length : start + cut] in whole for length in sizes)
+        and any(length >= size - cut and data[start + cut : start + cut + length] in whole for length in sizes)
+        for cut in range(1, size)
+    )
 
 
 def _as_bytes(text: str) -> str:

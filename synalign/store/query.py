@@ -36,6 +36,8 @@ _EXPLAIN = re.compile(r"^\s*explain\s+(analyze\s+|\([^)]*\)\s*)?", re.IGNORECASE
 _ANY = re.compile(
     r"\b(show|describe|pragma|call|query|query_table|\w*_schema|(duckdb|pg|sqlite)_\w+)\b|(^|[(;])\s*desc\b"
 )
+#: Tables that are read once for each connection: they have few rows, and most relations join them, some several times.
+HELD = ("runs",)
 #: What a run that finishes meanwhile writes last is opened first: a run that is seen has all its rows.
 _OPENED_FIRST = ("runs", "activations")
 
@@ -49,12 +51,32 @@ def connect(
 ) -> DuckDBPyConnection:
     """Return an in-memory DuckDB connection with all relations over the newest state of the tables, or as they were at
     a moment: runs that finished later, what they wrote, and later calls are not seen. `wanted` limits the relations to
-    those of the names in it, and what they are made of: two thirds of the time go into the definitions."""
+    those of the names in it, and what they are made of: two thirds of the time go into the definitions.
+
+    Raises:
+        StoreError: if a table cannot be opened.
+    """
     chosen = [(area, statement) for area in statements.AREAS for statement in statements.load(area)]
     if wanted is not None:
         reached = _reached(wanted, {statement.name: statement.needs for _, statement in chosen})
         chosen = [(area, statement) for area, statement in chosen if statement.name in reached]
         wanted = {*wanted, *_words(" ".join(statement.sql for _, statement in chosen))}
+    connection = sources(lake, ledger, labels, moment, wanted)
+    for area, statement in chosen:
+        sql = statement.sql if area == "macros" else f"create view {statement.name} as\n{statement.sql}"
+        _define(connection, sql, area, statement.name)
+    return connection
+
+
+def sources(
+    lake: Lake,
+    ledger: Ledger,
+    labels: Mapping[str, str],
+    moment: Moment | None = None,
+    wanted: Collection[str] | None = None,
+) -> DuckDBPyConnection:
+    """Return an in-memory DuckDB connection with what the relations are made of, and none of them: the tables, the
+    ledger and the meanings of labels, each as `raw_<name>`; of names in `wanted` only, if that is given."""
     connection = duckdb.connect(config=SETTINGS)
     for name in _OPENED_FIRST:
         if wanted is None or f"raw_{name}" in wanted:
@@ -71,9 +93,6 @@ def connect(
         {"label": pa.array(labels.keys(), pa.string()), "label_name": pa.array(labels.values(), pa.string())}
     )
     connection.register("raw_label_names", meanings)
-    for area, statement in chosen:
-        sql = statement.sql if area == "macros" else f"create view {statement.name} as\n{statement.sql}"
-        _define(connection, sql, area, statement.name)
     return connection
 
 
@@ -302,9 +321,16 @@ def _require_reading(connection: DuckDBPyConnection, sql: str) -> None:
 
 
 def _register(connection: DuckDBPyConnection, lake: Lake, name: str, where: str | None) -> None:
-    """Make the relation `raw_<name>`, of the rows of a table that match a condition, if there is one."""
+    """Make the relation `raw_<name>`, of the rows of a table that match a condition, if there is one.
+
+    Raises:
+        StoreError: if the table cannot be opened, or is one of those that are held and cannot be read.
+    """
     blank = empty(name)
-    dataset = lake.dataset(name) if lake.exists(name) else blank
+    if name in HELD:
+        dataset = lake.read(name)
+    else:
+        dataset = lake.dataset(name) if lake.exists(name) else blank
     lacking = set(blank.column_names) - set(dataset.schema.names)
     if not lacking and where is None:
         connection.register(f"raw_{name}", dataset)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from graphlib import TopologicalSorter
 
 from synalign import resources
@@ -54,11 +55,13 @@ class Statement:
         return _SCALAR.match(self.sql) is not None
 
 
-def load(area: str) -> list[Statement]:
-    """Return the statements of one area (a folder below `sql/`), each after those it needs."""
+@cache
+def load(area: str) -> tuple[Statement, ...]:
+    """Return the statements of one area (a folder below `sql/`), each after those it needs. They are read once: every
+    query needs them."""
     found = {name: read(area, name) for name in resources.names(f"sql/{area}", ".sql")}
     order = TopologicalSorter({name: set(statement.needs) & found.keys() for name, statement in found.items()})
-    return [found[name] for name in order.static_order()]
+    return tuple(found[name] for name in order.static_order())
 
 
 def read(area: str, name: str) -> Statement:

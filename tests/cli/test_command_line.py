@@ -1,11 +1,12 @@
-"""The command line, in new processes but where it says so: every verb, its JSON, its exit codes, and what goes to which
-stream."""
+"""The command line: every verb, its JSON, its exit codes, and what goes to which stream. What a new process adds, its
+streams, its exit status, its signals, is tested in new processes; what a command answers is asked in this one."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -78,9 +79,24 @@ def data_inside(*arguments: str | Path) -> Any:
     return json.loads(done.stdout)
 
 
+def good_inside(*arguments: str | Path) -> str:
+    """As `good`, in this process."""
+    done = inside.cli(*arguments)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    return done.stdout
+
+
+def bad_inside(status: int, *arguments: str | Path) -> str:
+    """As `bad`, in this process."""
+    return message(status, inside.cli(*arguments))
+
+
 def bad(status: int, *arguments: str | Path, **more: str) -> str:
     """Run a command that must fail; return its message."""
-    done = cli(*arguments, **more)
+    return message(status, cli(*arguments, **more))
+
+
+def message(status: int, done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == status, done.stdout + done.stderr
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
@@ -120,11 +136,14 @@ def test_every_verb_has_help_and_stands_in_the_readme() -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_each_verb_explains_itself_and_its_options(verb: str) -> None:
-    text = good(verb, "--help", COLUMNS="200")
+def test_each_verb_explains_itself_and_its_options(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    text = good_inside(verb, "--help")
     _, _, options = text.partition("Options:")
     assert len(text.partition("\n\n")[2].strip().splitlines()[0]) > 15
-    for line in re.findall(r"^  (--?[a-z].*)$", options, re.MULTILINE):
+    listed = re.findall(r"^  (--?[a-z].*)$", options, re.MULTILINE)
+    assert listed
+    for line in listed:
         assert len(line.split("  ")) > 1 or "--help" in line, f"{verb}: {line} is not explained"
 
 
@@ -167,20 +186,20 @@ def test_step_by_step_comes_to_the_same_as_run(done: Path, tmp_path: Path) -> No
 
 def test_questions_are_answered_in_json_csv_and_for_people(done: Path, tmp_path: Path) -> None:
     ws = done / "ws"
-    drawn = data("sample", ws, "50", "--seed", "7")
+    drawn = data_inside("sample", ws, "50", "--seed", "7")
     assert sum(row["copies"] for row in drawn) == 50
-    assert good("sample", ws, "50", "--seed", "7", "--csv").count("\n") >= len(drawn) + 1
-    found = data("search", ws, "my parcel has not arrived", "-k", "3", "--origin", "real")
+    assert good_inside("sample", ws, "50", "--seed", "7", "--csv").count("\n") >= len(drawn) + 1
+    found = data_inside("search", ws, "my parcel has not arrived", "-k", "3", "--origin", "real")
     assert len(found) == 3
     assert found == sorted(found, key=lambda row: row["distance"])
-    near = data("search", ws, "--id", found[0]["id"], "-k", "2")
+    near = data_inside("search", ws, "--id", found[0]["id"], "-k", "2")
     assert found[0]["id"] not in {row["id"] for row in near}
     assert len(near) == 2
-    status = good("status", ws)
+    status = good_inside("status", ws)
     assert re.search(r"^real +\d+ test, \d+ train$", status, re.MULTILINE)
-    assert data("status", ws)["stale"] == []
+    assert data_inside("status", ws)["stale"] == []
     drawn_file = tmp_path / "drawn.jsonl"
-    outcome = cli("export", ws, drawn_file, "-n", "40")
+    outcome = inside.cli("export", ws, drawn_file, "-n", "40")
     assert (outcome.returncode, outcome.stdout) == (0, "")
     assert f"Wrote {drawn_file} and drawn.jsonl.md" in " ".join(outcome.stderr.split())
     assert len(drawn_file.read_text(encoding="utf-8").splitlines()) == 40
@@ -191,38 +210,39 @@ def test_questions_are_answered_in_json_csv_and_for_people(done: Path, tmp_path:
 def test_sql_comes_as_an_argument_or_on_stdin(done: Path) -> None:
     ws = done / "ws"
     query = "select split, count(*) as n from real group by split order by split"
-    expected = data("sql", ws, query)
+    expected = data_inside("sql", ws, query)
     assert json.loads(good("sql", ws, "-", "--json", given=query)) == expected
-    assert good("sql", ws, query, "--csv").splitlines() == ["split,n", *(f"{r['split']},{r['n']}" for r in expected)]
-    assert "split" in good("sql", ws, query)
+    as_lines = ["split,n", *(f"{row['split']},{row['n']}" for row in expected)]
+    assert good_inside("sql", ws, query, "--csv").splitlines() == as_lines
+    assert "split" in good_inside("sql", ws, query)
 
 
 @pytest.mark.parametrize("table", ["runs", "lineage"])
 def test_whole_relations_can_be_shown(done: Path, table: str) -> None:
     """Lists, structs and times included."""
-    assert data("sql", done / "ws", f"select * from {table}")
+    assert data_inside("sql", done / "ws", f"select * from {table}")
 
 
 def test_wrong_usage_ends_with_2_and_says_what_is_right(done: Path, tmp_path: Path) -> None:
     ws, real = done / "ws", done / "real.csv"
     assert "--sed" in bad(2, "sample", ws, "5", "--sed", "7")
-    assert "No such command" in bad(2, "smaple", ws)
-    assert "Missing argument" in bad(2, "align")
-    message = bad(2, "ingest", tmp_path / "new", real, "--text", "body")
-    assert "no column 'body'" in message
-    assert "text, label, channel, received" in message
+    assert "No such command" in bad_inside(2, "smaple", ws)
+    assert "Missing argument" in bad_inside(2, "align")
+    said = bad_inside(2, "ingest", tmp_path / "new", real, "--text", "body")
+    assert "no column 'body'" in said
+    assert "text, label, channel, received" in said
     assert not (tmp_path / "new").exists()
-    message = bad(2, "status", done / "w")
-    assert "There is no workspace in" in message
-    assert f"Did you mean {ws}?" in message.replace(" /", " /")
+    said = bad_inside(2, "status", done / "w")
+    assert "There is no workspace in" in said
+    assert f"Did you mean {ws}?" in said.replace(" /", " /")
     assert not (done / "w").exists()
-    assert "budget of 99 is more than the 8 clusters" in bad(2, "select", ws, "--budget", "99")
-    assert "--label takes NAME=MEANING" in bad(2, "init", tmp_path / "new", "--label", "0")
-    assert "exists already" in bad(2, "init", ws)
+    assert "budget of 99 is more than the 8 clusters" in bad_inside(2, "select", ws, "--budget", "99")
+    assert "--label takes NAME=MEANING" in bad_inside(2, "init", tmp_path / "new", "--label", "0")
+    assert "exists already" in bad_inside(2, "init", ws)
     config = write_run_file(tmp_path / "typo", "[llm]\nmodle = 'x'\n")
-    assert "llm.modle: no such key; did you mean 'model'?" in bad(2, "run", config)
+    assert "llm.modle: no such key; did you mean 'model'?" in bad_inside(2, "run", config)
     assert not (tmp_path / "typo" / "ws").exists()
-    assert "no step 'train'" in bad(2, "run", write_typo_of_steps(tmp_path / "steps"))
+    assert "no step 'train'" in bad_inside(2, "run", write_typo_of_steps(tmp_path / "steps"))
 
 
 def write_typo_of_steps(folder: Path) -> Path:
@@ -233,19 +253,19 @@ def write_typo_of_steps(folder: Path) -> Path:
 
 def test_failures_end_with_1_and_say_what_to_do(done: Path, tmp_path: Path) -> None:
     ws = done / "ws"
-    message = bad(1, "sql", ws, "select * from synthetic_wieghted")
-    assert "Relations of a workspace:" in message
-    assert "synthetic_weighted" in message
-    assert "no such thing" not in bad(1, "sql", ws, "select 1/")
-    assert bad(1, "sql", ws, "select cast('x' as int)")
+    said = bad(1, "sql", ws, "select * from synthetic_wieghted")
+    assert "Relations of a workspace:" in said
+    assert "synthetic_weighted" in said
+    assert "no such thing" not in bad_inside(1, "sql", ws, "select 1/")
+    assert bad_inside(1, "sql", ws, "select cast('x' as int)")
     (tmp_path / "holes.csv").write_text("text,label\nfine,a\n,b\n", encoding="utf-8")
-    message = bad(1, "ingest", tmp_path / "new", tmp_path / "holes.csv", "--label", "label")
-    assert "are empty or null" in message
-    assert "--skip-empty" in message
-    assert cli("init", tmp_path / "empty").returncode == 0
-    assert "synalign ingest DIR FILE" in bad(1, "cluster", tmp_path / "empty")
-    assert "synalign align DIR" in bad(1, "sample", tmp_path / "empty", "5")
-    assert bad(1, "exclude", ws, "colour = 'red'")
+    said = bad_inside(1, "ingest", tmp_path / "new", tmp_path / "holes.csv", "--label", "label")
+    assert "are empty or null" in said
+    assert "--skip-empty" in said
+    assert inside.cli("init", tmp_path / "empty").returncode == 0
+    assert "synalign ingest DIR FILE" in bad_inside(1, "cluster", tmp_path / "empty")
+    assert "synalign align DIR" in bad_inside(1, "sample", tmp_path / "empty", "5")
+    assert bad_inside(1, "exclude", ws, "colour = 'red'")
 
 
 def test_errors_are_json_on_stdout_when_json_is_asked_for(done: Path, tmp_path: Path) -> None:
@@ -256,7 +276,7 @@ def test_errors_are_json_on_stdout_when_json_is_asked_for(done: Path, tmp_path: 
         ("run", str(tmp_path / "none.toml")): (2, "UsageError"),
     }
     for arguments, (status, kind) in cases.items():
-        outcome = cli(*arguments, "--json")
+        outcome = (cli if arguments[0] == "status" else inside.cli)(*arguments, "--json")
         assert outcome.returncode == status
         error = json.loads(outcome.stdout)["error"]
         assert (error["type"], error["retryable"]) == (kind, False)
@@ -321,7 +341,8 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 def test_ctrl_c_and_a_second_writer_during_generation(serve: Serve, tmp_path: Path) -> None:
-    """While a run waits for replies others read and write, but ask no model; Ctrl-C ends it and loses nothing."""
+    """While a run waits for replies others read and write, but ask no model; Ctrl-C ends it and loses nothing.
+    The run is a process of its own; the others are this one."""
     slow = Slow(replies=3)
     server = serve(slow)
     llm = f'[llm]\nmodel = "m1"\nbase_url = "{server.url}"\nconcurrency = 2\n'
@@ -330,17 +351,17 @@ def test_ctrl_c_and_a_second_writer_during_generation(serve: Serve, tmp_path: Pa
     run = subprocess.Popen([SYNALIGN, "run", str(config)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_until(lambda: durable(ws) == 8 + 3)
     server.wait_for(8 + 3 + 2)
-    assert "Another process is asking the language model" in bad(1, "generate", ws)
-    busy = cli("generate", ws, "--json")
+    assert "Another process is asking the language model" in bad_inside(1, "generate", ws)
+    busy = inside.cli("generate", ws, "--json")
     assert busy.returncode == 1
     assert json.loads(busy.stdout)["error"]["retryable"]
     written = "text,label\nthe lamp came without its shade,defect\n"
     (tmp_path / "more.csv").write_text(written, encoding="utf-8")
-    assert data("ingest", ws, tmp_path / "more.csv", "--label", "label", "--synthetic")["counts"]["added"] == 1
-    assert data("sql", ws, "select status, count(*) as n from calls group by status") == [
+    assert data_inside("ingest", ws, tmp_path / "more.csv", "--label", "label", "--synthetic")["counts"]["added"] == 1
+    assert data_inside("sql", ws, "select status, count(*) as n from calls group by status") == [
         {"status": "complete", "n": 11}
     ]
-    assert data("status", ws)["steps"]["generate"] is None
+    assert data_inside("status", ws)["steps"]["generate"] is None
     run.send_signal(signal.SIGINT)
     assert run.stderr is not None
     said = run.stderr.readline()
@@ -353,23 +374,22 @@ def test_ctrl_c_and_a_second_writer_during_generation(serve: Serve, tmp_path: Pa
     received = durable(ws)
     assert received == 13
     asked = len(server.bodies)
-    good("run", config)
+    assert inside.cli("run", config).returncode == 0
     bodies = Counter(json.dumps(body) for body in server.bodies)
     assert len(bodies) == 16
     assert len(server.bodies) == asked + 16 - received
-    assert data("sql", ws, "select count(*) as n from synthetic")[0]["n"] == 8 * 3 + 1
+    assert data_inside("sql", ws, "select count(*) as n from synthetic")[0]["n"] == 8 * 3 + 1
 
 
-def test_progress_is_drawn_on_a_terminal_only(tmp_path: Path) -> None:
+def test_progress_is_drawn_on_a_terminal_only(done: Path, tmp_path: Path) -> None:
     """On a pseudo-terminal as stderr there is progress; stdout, a pipe, holds the JSON document alone."""
     import pty
 
-    config = write_run_file(tmp_path)
+    shutil.copytree(done / "ws", tmp_path / "ws")
     leader, follower = pty.openpty()
     environment = os.environ | {"TERM": "xterm"}
-    run = subprocess.Popen(
-        [SYNALIGN, "run", str(config), "--json"], stdout=subprocess.PIPE, stderr=follower, env=environment
-    )
+    command = [SYNALIGN, "generate", str(tmp_path / "ws"), "--per-selection", "2", "--json"]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=follower, env=environment)
     os.close(follower)
     drawn = bytearray()
 
@@ -387,5 +407,5 @@ def test_progress_is_drawn_on_a_terminal_only(tmp_path: Path) -> None:
     reader.join()
     os.close(leader)
     assert run.returncode == 0
-    assert json.loads(out)[0]["step"] == "ingest"
-    assert b"calls of builtin/ngram" in drawn or b"aligning" in drawn or b"selecting" in drawn
+    assert json.loads(out)["step"] == "generate"
+    assert b"calls of builtin/ngram" in drawn

@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -21,6 +22,14 @@ import synalign as sa
 from synalign.errors import InputError, SynAlignError, UsageError
 from synalign.store import files
 from synalign.store.records import Columns, to_records
+from tests.steps.workspaces import unpublished
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_catalog() -> Iterator[None]:
+    """Leave out the catalog, which no test here reads."""
+    with unpublished():
+        yield
 
 
 def zipped() -> bytes:

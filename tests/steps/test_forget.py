@@ -153,43 +153,47 @@ def test_nothing_that_was_paid_for_is_asked_again(
     assert workspace.status()["steps"]["embedder"] is None
     assert "forgotten" in workspace.status()["stale"][0]
     assert workspace.sample(5).height
-    steps = [
-        workspace.cluster(k=10),
-        workspace.select(round=1),
-        workspace.reason(),
-        workspace.generate(per_selection=3, recombined=3),
-        workspace.select(round=2),
-        workspace.reason(),
-        workspace.generate(per_selection=3, recombined=3),
-        workspace.annotate(sample=60),
-    ]
-    assert [outcome.step for outcome in steps if not outcome.reused] == []
-    assert asked == []
-    outcome = workspace.align(features=64)
-    assert not outcome.reused
-    excluded = one(workspace, "select count(*) from exclusions")
-    assert outcome.counts["records"] == one(workspace, "select count(*) from synthetic") - excluded
-    assert sum(weights(workspace).values()) == pytest.approx(1.0)
-    assert workspace.status()["stale"] == []
-    assert workspace.score().counts["records"] == outcome.counts["records"]
-    # A third round goes on from the clusters, in the space of the embedder that took the place of the forgotten one.
-    assert workspace.select(round="next").counts["round"] == 3
-    workspace.reason()
-    assert workspace.generate(per_selection=2).counts["records"] >= 1
+    with unpublished():
+        steps = [
+            workspace.cluster(k=10),
+            workspace.select(round=1),
+            workspace.reason(),
+            workspace.generate(per_selection=3, recombined=3),
+            workspace.select(round=2),
+            workspace.reason(),
+            workspace.generate(per_selection=3, recombined=3),
+            workspace.annotate(sample=60),
+        ]
+        assert [outcome.step for outcome in steps if not outcome.reused] == []
+        assert asked == []
+        outcome = workspace.align(features=64)
+        assert not outcome.reused
+        excluded = one(workspace, "select count(*) from exclusions")
+        assert outcome.counts["records"] == one(workspace, "select count(*) from synthetic") - excluded
+        assert sum(weights(workspace).values()) == pytest.approx(1.0)
+        assert workspace.status()["stale"] == []
+        assert workspace.score().counts["records"] == outcome.counts["records"]
+        # A third round goes on from the clusters, in the space of the embedder that took the forgotten one's place.
+        assert workspace.select(round="next").counts["round"] == 3
+        workspace.reason()
+        assert workspace.generate(per_selection=2).counts["records"] >= 1
+    workspace.publish()
     assert holding(workspace.path, TOKEN) == set()
 
 
 def test_the_same_file_does_not_bring_them_back(after: tuple[sa.Workspace, sa.Outcome], tmp_path: Path) -> None:
     workspace = copy(after[0], tmp_path / "w")
-    assert workspace.ingest(source(), label="label", id="id", test_share=0.2).reused
-    outcome = workspace.ingest(source().head(40), label="label", id="id", test_share=0.2)
+    with unpublished():
+        assert workspace.ingest(source(), label="label", id="id", test_share=0.2).reused
+        outcome = workspace.ingest(source().head(40), label="label", id="id", test_share=0.2)
+        without_ids = workspace.ingest(source().drop("id").filter(pl.col("text").str.contains(TOKEN)), label="label")
     assert "3 records were forgotten before, and were left out" in outcome.notes
-    without_ids = workspace.ingest(source().drop("id").filter(pl.col("text").str.contains(TOKEN)), label="label")
     assert without_ids.counts["added"] == 0
     assert one(workspace, "select count(*) from real") == 140
-    workspace.align(features=64)
     other = sa.open(tmp_path / "other")
-    other.ingest(source(), label="label", id="id")
+    with unpublished():
+        workspace.align(features=64)
+        other.ingest(source(), label="label", id="id")
     other.forget("customer-record-0")
     ours, theirs = (set(w._lake.read("forgotten")["digest"].to_pylist()) for w in (workspace, other))
     assert ours
@@ -204,7 +208,8 @@ def test_a_single_record_goes_and_then_another(whole: sa.Workspace, tmp_path: Pa
         assert workspace.forget([name]).counts["real"] == 1
         assert not holding(workspace.path, f"'{name}'")
         assert not holding(workspace.path, text)
-    workspace.align(features=64)
+    with unpublished():
+        workspace.align(features=64)
     assert holding(workspace.path, TOKEN)
     with pytest.raises(UsageError, match="1 of them were forgotten before"):
         workspace.forget(names[0])
@@ -217,10 +222,11 @@ def test_a_cluster_without_records_keeps_its_number(whole: sa.Workspace, tmp_pat
     rows = workspace.sql("select cluster_id, size, centroid from clusters order by cluster_id").fetchall()
     assert [row[0] for row in rows] == list(range(10))
     assert rows[3][1:] == (0.0, None)
-    workspace.ingest(pl.DataFrame({"text": ["the lamp flickers since monday"], "label": ["defect"]}), label="label")
-    assert workspace.cluster(k=10).counts["clusters"] == 10
-    assert one(workspace, "select count(*) from cluster_members where origin = 'real' and cluster_id = 3") == 0
-    assert workspace.select(round="next").counts["selections"]
+    with unpublished():
+        workspace.ingest(pl.DataFrame({"text": ["the lamp flickers since monday"], "label": ["defect"]}), label="label")
+        assert workspace.cluster(k=10).counts["clusters"] == 10
+        assert one(workspace, "select count(*) from cluster_members where origin = 'real' and cluster_id = 3") == 0
+        assert workspace.select(round="next").counts["selections"]
 
 
 def test_a_preview_writes_nothing_and_counts_what_goes(whole: sa.Workspace, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import synalign as sa
 from tests.llm.server import Answer, Server
 from tests.steps.decoded import holding
 from tests.steps.test_embed import _embeddings
-from tests.steps.workspaces import corpus
+from tests.steps.workspaces import corpus, unpublished
 
 
 def test_clusters_of_the_fitted_embedder_stay_current_and_a_fixed_one_is_not_paid_twice(
@@ -20,11 +20,12 @@ def test_clusters_of_the_fitted_embedder_stay_current_and_a_fixed_one_is_not_pai
     server = serve(_embeddings)
     workspace = sa.open(blank)
     frame = corpus().head(60).with_columns(pl.format("customer-record-{}", pl.int_range(pl.len())).alias("id"))
-    workspace.ingest(frame, label="label", id="id")
-    fixed = workspace.embed(model="openai/small", base_url=server.url).counts["embedder"]
-    fitted = workspace.embed(model="builtin/lsa", dimensions=16).counts["embedder"]
-    workspace.cluster(k=4)
-    workspace.select(budget=3)
+    with unpublished():
+        workspace.ingest(frame, label="label", id="id")
+        fixed = workspace.embed(model="openai/small", base_url=server.url).counts["embedder"]
+        fitted = workspace.embed(model="builtin/lsa", dimensions=16).counts["embedder"]
+        workspace.cluster(k=4)
+        workspace.select(budget=3)
     asked = len(server.bodies)
     outcome = workspace.forget(["customer-record-7", "customer-record-31"])
     assert outcome.counts["embedders"] == 1

@@ -13,6 +13,7 @@ import pytest
 
 import synalign as sa
 from synalign.errors import InputError, SynAlignError, UsageError
+from synalign.steps.publish import publish_if_stale
 from synalign.store.lake import Lake
 from synalign.workspace import CATALOG_NAME
 
@@ -134,6 +135,7 @@ def test_new_own_columns_are_null_in_old_rows(blank: Path):
     workspace.ingest(frame(text=["c"], channel=["app"], stars=[3]))
     found = workspace.sql("select text, channel, stars from real order by text").fetchall()
     assert found == [("a", "chat", None), ("b", None, 5), ("c", "app", 3)]
+    publish_if_stale(workspace._context(), blank / CATALOG_NAME)
     with duckdb.connect(str(blank / CATALOG_NAME), read_only=True) as connection:
         assert connection.sql("select text, channel, stars from real order by text").fetchall() == found
 
@@ -211,6 +213,7 @@ def test_own_columns_are_kept_and_can_be_asked_for(case: str, blank: Path):
     workspace.ingest(given)
     question = "select text, own from real where split = 'train' order by text"  # a filter is pushed into Lance
     live = workspace.sql(question).pl()
+    publish_if_stale(workspace._context(), blank / CATALOG_NAME)
     with duckdb.connect(str(blank / CATALOG_NAME), read_only=True) as connection:
         published = connection.sql(question).pl()
     assert live.equals(published)

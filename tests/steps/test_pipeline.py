@@ -15,6 +15,8 @@ import pytest
 import synalign as sa
 from synalign import pipeline
 from synalign.errors import ConfigError, NotReadyError, UsageError
+from synalign.steps.publish import publish_if_stale
+from synalign.workspace import CATALOG_NAME
 from tests.conftest import CORPUS
 
 ROWS = pl.read_csv(CORPUS).select("text", "label").unique("text", maintain_order=True)
@@ -220,6 +222,7 @@ def test_every_verb_works_inside_a_running_event_loop(
         workspace.reason(model="m1", base_url=server.url)
         workspace.generate(model="m1", base_url=server.url)
         workspace.align()
+        assert publish_if_stale(workspace._context(), blank / CATALOG_NAME)
         await asyncio.sleep(0)
         return workspace
 

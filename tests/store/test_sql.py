@@ -156,9 +156,19 @@ def test_every_relation_has_rows_to_compare(measured: sa.Workspace):
         assert connection.sql(f"from {name}").fetchall(), name
 
 
-def test_every_value_can_be_filtered_by(workspace: sa.Workspace, live):
+@pytest.mark.parametrize(
+    ("fixture", "names"),
+    [
+        ("measured", RELATIONS),
+        ("filled", [statement.name for statement in statements.load("base")]),
+        pytest.param("filled", RELATIONS, marks=pytest.mark.long),
+    ],
+    ids=["all", "all that steps write", "all of what steps wrote"],
+)
+def test_every_value_can_be_filtered_by(fixture: str, names: list[str], request: pytest.FixtureRequest):
     """Filters are pushed down into Lance, which must understand the table's types."""
-    for name in RELATIONS:
+    live = request.getfixturevalue(fixture).connect()
+    for name in names:
         frame = live.sql(f"from {name} limit 1").pl()
         for column, value in zip(frame.columns, frame.rows()[0] if frame.height else (), strict=False):
             if isinstance(value, str | int | float):
