@@ -48,7 +48,7 @@ OWNERS = {
     "typer": {
         f"cli/{name}.py"
         for name in (
-            "app", "corpus", "evaluation", "experiments", "health", "history", "model", "query", "retrieval", "texts",
+            "app", "corpus", "evaluation", "experiments", "health", "history", "model", "query", "texts",
             "upkeep", "weights",
         )
     },
