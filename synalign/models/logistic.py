@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from synalign.errors import NumericsError
+from synalign.models.checks import check_setting, finite, usable
 from synalign.models.protocol import Examples, Fitted, Inputs
 
 #: Labels up to which the solver is Newton's.
@@ -23,19 +23,19 @@ class Logistic:
     name: str = "logistic"
     fast: bool = True
 
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        check_setting(self.name, "penalty", self.penalty, 1e-9)
+
     def fit(self, examples: Examples, labels: int, seed: int) -> Fitted:
         """See `Classifier.fit`."""
         from sklearn.linear_model import LogisticRegression
 
-        used = np.flatnonzero(examples.weights > 0)
-        if not len(used):
-            raise NumericsError("A classifier needs an example of positive weight; there is none.")
-        vectors, codes, weights = examples.inputs.vectors[used], examples.labels[used], examples.weights[used]
-        if not np.isfinite(vectors).all():
-            raise NumericsError("A classifier is fitted to finite vectors; some are not.")
+        examples = usable(examples, labels)
+        vectors, codes, weights = examples.inputs.vectors, examples.labels, examples.weights
         if len(np.unique(codes)) < 2:
             return Constant(int(codes[0]), labels)
-        scale = root_mean_square(vectors)
+        scale = root_mean_square(vectors, weights)
         # Newton's way takes a fifth of the time of L-BFGS for few labels; its system grows with their number.
         solver = "newton-cg" if len(np.unique(codes)) <= _FEW_LABELS else "lbfgs"
         model = LogisticRegression(
@@ -53,9 +53,10 @@ class _FittedLogistic:
 
     def predict_proba(self, inputs: Inputs) -> np.ndarray:
         """See `Fitted.predict_proba`."""
-        found = np.zeros((len(inputs), self.labels))
-        found[:, self.model.classes_] = self.model.predict_proba(inputs.vectors / self.scale)
-        return found
+        if not len(inputs):
+            return np.zeros((0, self.labels))
+        found = self.model.predict_proba(finite(inputs.vectors) / self.scale)
+        return spread(found, self.model.classes_, self.labels)
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,19 @@ class Constant:
 
     def predict_proba(self, inputs: Inputs) -> np.ndarray:
         """See `Fitted.predict_proba`."""
-        found = np.zeros((len(inputs), self.labels))
-        found[:, self.label] = 1.0
-        return found
+        return spread(np.ones((len(inputs), 1)), np.array([self.label]), self.labels)
 
 
-def root_mean_square(vectors: np.ndarray) -> float:
-    """Return the root mean square length of the rows, 1.0 if all are zero."""
-    squared = float(np.mean(np.einsum("id,id->i", vectors, vectors, dtype=np.float64)))
+def spread(found: np.ndarray, present: np.ndarray, labels: int) -> np.ndarray:
+    """Return the probabilities of all labels, float64 [n, labels], from those of the labels that had an example, float
+    [n, present]: rows of sum 1, and 0 for the other labels."""
+    every = np.zeros((len(found), labels))
+    rows = found.astype(np.float64)
+    every[:, present] = rows / rows.sum(axis=1, keepdims=True)
+    return every
+
+
+def root_mean_square(vectors: np.ndarray, weights: np.ndarray) -> float:
+    """Return the weighted root mean square length of the rows, 1.0 if all are zero."""
+    squared = float(np.average(np.einsum("id,id->i", vectors, vectors, dtype=np.float64), weights=weights))
     return squared**0.5 if squared > 0 else 1.0
