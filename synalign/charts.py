@@ -51,6 +51,16 @@ _SETTINGS = {
 }
 
 
+def require_drawable(path: str | os.PathLike[str]) -> None:
+    """Raise what drawing to this path would raise, before there is anything to draw.
+
+    Raises:
+        UsageError: as `learning_curve`.
+    """
+    targets(path)
+    _require_matplotlib()
+
+
 def learning_curve(
     rows: Sequence[Mapping[str, Any]],
     path: str | os.PathLike[str],
@@ -130,7 +140,8 @@ def _draw_curves(methods: dict[str, list[dict[str, Any]]], title: str, score: st
     axes.grid(axis="y", color=_GRID, linewidth=0.8)
     _head(figure, title, note)
     # Long numbers beside the axis push its name out to the left.
-    cut_off = 14 - axes.get_tightbbox().x0
+    box = axes.get_tightbbox()
+    cut_off = 14 - box.x0 if box is not None else 0
     if cut_off > 0:
         figure.subplots_adjust(left=(110 + cut_off) / _WIDTH)
     _label_ends(figure, axes, ends)
@@ -183,7 +194,7 @@ def _draw_lines(rows: list[dict[str, Any]], title: str, score: str, difference: 
 def _dot(
     axes: Axes, y: float, mean: float, low: float | None, high: float | None, colour: str, marker: str, filled: bool
 ) -> None:
-    if low is not None:
+    if low is not None and high is not None:
         axes.plot([low, high], [y, y], color=colour, linewidth=2.0, solid_capstyle="butt", zorder=2)
     face = colour if filled else "white"
     axes.plot([mean], [y], marker, color=colour, markerfacecolor=face, markersize=7, markeredgewidth=1.6, zorder=3)
@@ -317,12 +328,9 @@ def _apart(sizes: list[int]) -> list[int]:
 
 def _write(files: list[Path], draw: Callable[[], Figure]) -> list[Path]:
     """Draw a chart once for each file, then put all of them in place."""
-    try:
-        from matplotlib import rc_context, rcdefaults, rcParams
-    except ImportError as error:
-        raise UsageError(
-            "Charts need a package that is not installed: pip install 'synalign[charts]'. Nothing was written."
-        ) from error
+    _require_matplotlib()
+    from matplotlib import rc_context, rcdefaults, rcParams
+
     drawn = []
     with rc_context():
         # What a user has set for other figures is not for these.
@@ -337,6 +345,15 @@ def _write(files: list[Path], draw: Callable[[], Figure]) -> list[Path]:
     for file, content in zip(files, drawn, strict=True):
         _put(file, content)
     return files
+
+
+def _require_matplotlib() -> None:
+    try:
+        import matplotlib  # noqa: F401 whether it is there
+    except ImportError as error:
+        raise UsageError(
+            "Charts need a package that is not installed: pip install 'synalign[charts]'. Nothing was written."
+        ) from error
 
 
 def _put(file: Path, content: bytes) -> None:

@@ -98,3 +98,32 @@ def test_selection_quick(tmp_path: Path) -> None:
         assert methods["synalign"]["max_variance"] < methods["random"]["max_variance"]
     for name in ("sklearn-refit", "gpytorch"):
         assert found["2k-50"][name]["identical_picks"]
+
+
+def test_absent_data_of_retrieval_is_named(tmp_path: Path) -> None:
+    done = _run("retrieval", "--quick", "--data", str(tmp_path))
+    assert done.returncode == 1
+    assert str(tmp_path / "clinc150" / "real_train.jsonl") in done.stderr
+    assert "--data" in done.stderr
+
+
+@pytest.mark.long
+def test_retrieval_quick(tmp_path: Path) -> None:
+    if not (DATA.parent / "clinc150" / "real_train.jsonl").exists():
+        pytest.skip(f"the shared data is absent: {DATA.parent / 'clinc150'}")
+    done = _run("retrieval", "--quick", "--json", str(tmp_path / "rows.json"))
+    assert done.returncode == 0, done.stderr
+    rows: list[dict[str, Any]] = json.loads((tmp_path / "rows.json").read_text())
+    found = {(row["case"], row["method"]): row for row in rows}
+    kinds = {"frozen", "real", "synthetic", "real+synthetic", "real+weighted"}
+    cases = {("clinc150-ngram", kind) for kind in kinds} | {("clinc150-replay", kind) for kind in kinds}
+    assert set(found) == cases | {("index-20", "ivf_flat"), ("index-2020", "ivf_flat")}
+    assert all(row["seconds"] > 0 and row["peak_mb"] > 0 for row in rows)
+    for case, method in cases:
+        row = found[case, method]
+        assert row["mrr_low"] < row["mrr_at_10"] < row["mrr_high"]
+        assert row["written"] > 100
+        assert method == "frozen" or row["gain_low"] > 0  # trained retrievers beat what was trained on nothing
+    for case in ("index-20", "index-2020"):
+        row = found[case, "ivf_flat"]
+        assert row["recall_test"] >= row["recall_goal"] - 0.02  # the goal was kept on training queries

@@ -50,8 +50,8 @@ OWNERS = {
     "typer": {
         f"cli/{name}.py"
         for name in (
-            "app", "corpus", "evaluation", "experiments", "health", "history", "model", "query", "texts",
-            "upkeep", "weights",
+            "app", "corpus", "evaluation", "experiments", "health", "history", "model", "query", "retrieval",
+            "texts", "upkeep", "weights",
         )
     },
     "rich": {"terminal.py"},

@@ -4,7 +4,8 @@
 -- name: the embedder's name, and that of its vectors
 -- model: the model, as in `synalign.toml`
 -- dimensions: vector length; null where the model has its own
--- fitted_on: the sides whose text it was fitted to; empty for a fixed model
+-- fitted_on: what it was fitted to: texts of `real` and `synthetic` records, and of a `document`; empty for a fixed
+--     model
 -- texts: how many texts it was fitted to
 -- needs: runs
 select e.run_id, e.name, e.model, e.dimensions, e.fitted_on, e.texts

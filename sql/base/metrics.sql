@@ -16,6 +16,9 @@
 --   with `_gain` the paired difference from the plain mix, with `_over_real` that from real records alone, with
 --   `_test_error` what comes of the test records being few; see `ablation`
 -- - real_labels_worth: see `learning_curve`
+-- - recall_at_1 and other ranks, mrr_at_10, ndcg_at_10: of a retriever, over the test queries, see `retrieval_summary`;
+--   with `_gain` the paired difference to the baseline, and its p-value
+-- - index_recall_at_10: share of the ten best documents that a search through its index finds
 --
 -- Of the texts, by `text-quality`, each for the scopes `real`, `raw` and `weighted`; words are case folded and without
 -- punctuation, and each character of a script without spaces is one. The view `text_quality` shows them side by side:
@@ -40,15 +43,17 @@
 -- run_id: the run that measured
 -- metric: the figure's name, see above
 -- scope: `*` for all records; a stratum as in `alignments`; of texts `real`, `raw` or `weighted`; a method of
---     `ablation`, with `@n` in a learning curve
--- weights_run_id: the align run whose weights were measured; null where there were none, or a model was judged
+--     `ablation`, with `@n` in a learning curve; the name of a retriever
+-- weights_run_id: the align run whose weights were measured; null where there were none, or a model or retriever was
+--     judged
 -- weight_set: the name of those weights; likewise null
 -- split: of the real records that were compared with: `test` where it has enough, since no weights were fitted to it
 -- value: the figure
 -- low: lower end of its interval; null without one
 -- high: upper end
--- p_value: of `mmd2_permutation`: of the hypothesis that both sides are alike
--- real_records: real records that were measured, or that the synthetic ones were compared with; null without any
+-- p_value: of `mmd2_permutation` and of gains: of the hypothesis that both sides are alike
+-- real_records: real records that were measured, such as test queries, or that the synthetic ones were compared with;
+--     null without any
 -- synthetic_records: synthetic records that were measured; null in the scope `real`
 -- seed: of what was drawn
 -- needs: runs

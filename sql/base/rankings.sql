@@ -1,10 +1,10 @@
--- What a retriever answered each query with: the best documents, in order.
+-- What each retriever found for each test query, best first, by exact search: at most the first hundred documents.
 -- key: run_id, retriever, query_id, rank
--- run_id: the run that ranked
--- retriever: its name
--- query_id: the real record whose text was the query
--- rank: place of the document, from 1
+-- run_id: the run that evaluated
+-- retriever: its name, see `retrievers`
+-- query_id: the real record that is the query
+-- rank: from 1
 -- document_id: the document
--- score: the retriever's score of it; higher is better
+-- score: cosine similarity of query and document, as the retriever sees them
 -- needs: runs
 select k.* from raw_rankings k join runs r on r.run_id = k.run_id

@@ -6,10 +6,10 @@
 -- split: `train`, `validation` or `test`; only `train` is ever fitted on
 -- run_id: the ingest or generate run that brought it
 -- call_id: the call that wrote it; null for ingested records
--- selection_id: the selection that it was written for
+-- selection_id: the selection that it was written for; null for one of a document alone
 -- attributes_id: the attributes that it was written from; null where it was written from demonstrations alone
--- written_from: `attributes` of the selection, `recombined` (attributes drawn across the selections of its label) or
---     `demonstrations` alone; null for ingested records
+-- written_from: `attributes` of the selection, `recombined` (attributes drawn across the selections of its label),
+--     `demonstrations` alone, or a `document` alone; null for ingested records
 -- multiplicity: how often the record came; it counts in every distribution
 -- needs: runs, multiplicities
 select t.*, coalesce(m.multiplicity, 1) as multiplicity

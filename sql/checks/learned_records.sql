@@ -1,6 +1,6 @@
--- What was learned of a record that is not there: quality of labels, witness values, neighbours, members of clusters.
+-- What was learned of a record that is not there: quality of labels, witness values, neighbours, members of clusters, rankings.
 -- cure: restore the workspace from a copy; no step repairs this
--- needs: raw_runs, kept_label_quality, kept_witness, kept_neighbours, kept_cluster_members, records
+-- needs: raw_runs, kept_label_quality, kept_witness, kept_neighbours, kept_cluster_members, kept_rankings, records
 select found.source, found.run_id, found.origin, found.id
 from (
     select 'label_quality' as source, run_id, 'synthetic' as origin, id from kept_label_quality
@@ -10,6 +10,8 @@ from (
     select 'neighbours', run_id, origin, id from kept_neighbours
     union all
     select 'cluster_members', run_id, origin, id from kept_cluster_members
+    union all
+    select 'rankings', run_id, 'real', query_id from kept_rankings
 ) found
 join raw_runs r on r.run_id = found.run_id
 anti join records t on t.origin = found.origin and t.id = found.id

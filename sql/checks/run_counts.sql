@@ -1,6 +1,6 @@
 -- Runs that wrote more rows, or fewer, than they counted; fewer is right where records were forgotten since.
 -- cure: restore the workspace from a copy; no step repairs this
--- needs: raw_runs, kept_real, kept_synthetic, kept_exclusions, kept_clusters, kept_cluster_members, kept_attributes, kept_annotations, kept_weights
+-- needs: raw_runs, kept_real, kept_synthetic, kept_exclusions, kept_clusters, kept_cluster_members, kept_attributes, kept_annotations, kept_weights, kept_documents, kept_retrievers
 select r.run_id, r.step, w.counted, count(t.run_id) as rows
 from raw_runs r
 join (
@@ -22,6 +22,10 @@ join (
     select run_id, 'annotations', recorded(counts, 'annotations') from raw_runs where step = 'annotate'
     union all
     select run_id, 'weights', recorded(counts, 'records') from raw_runs where step = 'align'
+    union all
+    select run_id, 'documents', recorded(counts, 'added') from raw_runs where step = 'documents'
+    union all
+    select run_id, 'retrievers', 1 from raw_runs where step = 'retriever'
 ) w on w.run_id = r.run_id
 left join (
     select 'real' as source, run_id from kept_real
@@ -39,6 +43,10 @@ left join (
     select 'annotations', run_id from kept_annotations
     union all
     select 'weights', run_id from kept_weights
+    union all
+    select 'documents', run_id from kept_documents
+    union all
+    select 'retrievers', run_id from kept_retrievers
 ) t on t.run_id = r.run_id and t.source = w.source
 where w.counted is not null
 group by r.run_id, r.step, r.sequence, w.counted

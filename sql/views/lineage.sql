@@ -3,7 +3,7 @@
 -- id: the synthetic record
 -- text: its text
 -- label: its label
--- written_from: `attributes`, `recombined` or `demonstrations`, see `synthetic`
+-- written_from: `attributes`, `recombined`, `demonstrations` or `document`, see `synthetic`
 -- attributes: list of {name, value}; null where it was written from demonstrations alone
 -- attributes_id: their name
 -- call_id: the call that wrote it

@@ -10,6 +10,7 @@ from synalign.cli import (  # noqa: I001 - each adds its commands, in this order
     evaluation,  # noqa: F401
     experiments,  # noqa: F401
     texts,  # noqa: F401
+    retrieval,  # noqa: F401
     query,  # noqa: F401
     history,  # noqa: F401
     upkeep,  # noqa: F401

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from synalign.steps.context import Outcome
 
+#: The method that all others are compared with.
+REFERENCE = "real+synthetic"
+
 TrainedModel = Annotated[
     str | None, typer.Option("--model", help="logistic, tfidf, network, or transformers/NAME_OR_PATH.")
 ]
@@ -48,6 +51,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Train on real records, synthetic ones and mixtures, and judge each on the test split: does it help?"""
+    _check_chart(chart)
     with opened(path) as workspace:
         outcome = workspace.evaluate(
             model=model,
@@ -66,7 +70,14 @@ def evaluate(
     if chart is not None:
         from synalign import charts
 
-        charts.ablation(frame.to_dicts(), chart)
+        names = {"accuracy": "mean", "accuracy_low": "low", "accuracy_high": "high"}
+        names |= {"gain": "difference", "gain_low": "difference_low", "gain_high": "difference_high"}
+        charts.ablation(
+            frame.rename(names).to_dicts(),
+            chart,
+            difference=f"Difference from {REFERENCE}, paired",
+            note=f"95% intervals over {frame['seeds'].max()} draws of training records",
+        )
 
 
 @app.command(name="learning-curve")
@@ -88,6 +99,7 @@ def learning_curve(
     as_json: AsJson = False,
 ) -> None:
     """Do so for several numbers of real records: how many real labels are the synthetic records worth?"""
+    _check_chart(chart)
     with opened(path) as workspace:
         outcome = workspace.learning_curve(
             sizes=sizes,
@@ -106,8 +118,20 @@ def learning_curve(
     if chart is not None:
         from synalign import charts
 
-        renamed = {"accuracy": "mean", "accuracy_low": "low", "accuracy_high": "high"}
-        charts.learning_curve(frame.rename(renamed).to_dicts(), chart, y_label="test accuracy")
+        names = {"accuracy": "mean", "accuracy_low": "low", "accuracy_high": "high"}
+        charts.learning_curve(
+            frame.rename(names).to_dicts(),
+            chart,
+            note=f"95% intervals over {frame['seeds'].max()} draws of training records",
+        )
+
+
+def _check_chart(chart: Path | None) -> None:
+    """Refuse a chart that cannot be drawn before minutes of work, not after."""
+    if chart is not None:
+        from synalign.charts import require_drawable
+
+        require_drawable(chart)
 
 
 def _give(
@@ -195,4 +219,8 @@ def _points(row: dict[str, Any], name: str) -> str:
 
 
 def _worth(row: dict[str, Any]) -> str:
-    return "" if row["worth"] is None else f"{row['worth']:,.0f}"
+    if row["method"] == "real" or row["worth"] is None:
+        return "" if row["method"] == "real" else "more than were tried"
+    low = "fewer" if row["worth_low"] is None else f"{row['worth_low']:,.0f}"
+    high = "more" if row["worth_high"] is None else f"{row['worth_high']:,.0f}"
+    return f"{row['worth']:,.0f} [{low}, {high}]"

@@ -55,6 +55,9 @@ def generate(
     from_demonstrations: Annotated[
         int | None, typer.Option(help="Records from demonstrations alone, without attributes.")
     ] = None,
+    from_documents: Annotated[
+        int | None, typer.Option(help="Queries for each of some documents, from its text alone.")
+    ] = None,
     model: Model = None,
     base_url: BaseUrl = None,
     budget: Budget = None,
@@ -69,6 +72,7 @@ def generate(
             per_selection=per_selection,
             recombined=recombined,
             from_demonstrations=from_demonstrations,
+            from_documents=from_documents,
             model=model,
             base_url=base_url,
             budget=budget,

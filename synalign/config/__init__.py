@@ -3,6 +3,7 @@
 from synalign.config.base import Section
 from synalign.config.evaluation import Evaluate
 from synalign.config.files import CATALOG_NAME, CONFIG_NAME, dumps, load, override, parse
+from synalign.config.retrieval import Retrieve
 from synalign.config.sections import (
     ATTRIBUTES,
     KERNELS,
@@ -42,6 +43,7 @@ __all__ = [
     "PersonalKind",
     "Price",
     "Reason",
+    "Retrieve",
     "RunConfig",
     "Section",
     "Select",

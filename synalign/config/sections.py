@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 
 from synalign.config.base import Section
 from synalign.config.evaluation import Evaluate
+from synalign.config.retrieval import Retrieve
 
 #: Kinds of personal data that can be found in text.
 PersonalKind = Literal["email", "phone", "card", "iban", "national_id", "ip"]
@@ -220,10 +221,19 @@ class Generate(Section):
     from_demonstrations: int = Field(
         0, ge=0, le=200, description="Records for each selection from its demonstrations alone, without attributes."
     )
+    from_documents: int = Field(
+        0, ge=0, le=200, description="Queries for each of some documents from its text alone; in retrieval."
+    )
+    documents: int = Field(
+        100, ge=1, description="Documents that from_documents asks for: those without a real query come first."
+    )
     refills: int = Field(2, ge=0, le=20, description="Times that refused records are asked for anew.")
     prompt: str = Field("generate/records", description="A shipped prompt, or the path of a .j2 file.")
     single_stage_prompt: str = Field(
         "generate/single_stage", description="The prompt of from_demonstrations: shipped, or the path of a .j2 file."
+    )
+    query_prompt: str = Field(
+        "generate/queries", description="The prompt where labels are documents: shipped, or the path of a .j2 file."
     )
 
 
@@ -339,6 +349,7 @@ class Config(Section):
     accept: Accept = Accept()
     align: Align = Align()
     evaluate: Evaluate = Evaluate()
+    retrieve: Retrieve = Retrieve()
 
 
 class Source(Section):

@@ -41,8 +41,8 @@ def usable(examples: Examples, labels: int) -> Examples:
 
 
 def of_mean_one(weights: np.ndarray) -> np.ndarray:
-    """Return weights, float64 [n], above 0, scaled to a mean of 1: for models that are trained in steps, whose length is
-    a setting, so that the scale of the weights is to change nothing."""
+    """Return weights, float64 [n], above 0, scaled to a mean of 1: for models that are trained in steps, whose length
+    is a setting, so that the scale of the weights is to change nothing."""
     # The largest is 1 first, so that the sum of neither tiny nor huge weights leaves the range of float64.
     scaled = weights / weights.max()
     found: np.ndarray = scaled / scaled.mean()

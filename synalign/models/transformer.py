@@ -38,8 +38,8 @@ _ALONE = Lock()
 @dataclass(frozen=True)
 class Transformer:
     """A pretrained encoder with a classification head, a new one unless it has one of that size, trained as a whole by
-    AdamW on minibatches. The learning
-    rate rises over the first tenth of the steps and falls to 0 in a line. Sample weights, scaled to a mean of 1, are in the loss.
+    AdamW on minibatches. The learning rate rises over the first tenth of the steps and falls to 0 in a line. Sample
+    weights, scaled to a mean of 1, are in the loss.
 
     model: the path of a folder that `save_pretrained` wrote, or a name on the Hugging Face hub, of which the copy on
         this machine is used. It is downloaded only if `download` is true or SYNALIGN_ALLOW_DOWNLOAD=1 is set.

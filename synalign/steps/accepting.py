@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
+from synalign.config import Task
 from synalign.llm.acceptance import Acceptance, Draft, Verdict, limited, normalise
 from synalign.llm.prompts import instructions
 from synalign.llm.schemas import RecordBatch, VerdictList
@@ -41,7 +42,8 @@ class Reply:
 
 
 class Checker:
-    """The rules of one run of generate. What it accepts counts as there for what comes later."""
+    """The rules of one run of generate. What it accepts counts as there for what comes later. `task`: with the meanings
+    of labels that prompts show; `documents`: the texts of those that are documents, which are not to be copied."""
 
     def __init__(
         self,
@@ -50,10 +52,13 @@ class Checker:
         shown: Demonstrations,
         templates: Sequence[str],
         judge: Asker[VerdictList] | None,
+        task: Task,
+        documents: Collection[str] = (),
     ) -> None:
         self._context, self._labels, self._shown, self._judge = context, labels, shown, judge
         self._prompt = [text for name in templates for text in instructions(name, context.root / PROMPTS)]
-        task, self.rules = context.config.task, context.config.accept
+        self._task = task
+        self.rules = context.config.accept
         real = records(context, REAL)
         train = real.filter(pl.col("split") == "train")
         synthetic = records(context, SYNTHETIC, with_excluded=True, columns=("call_id",))
@@ -67,7 +72,7 @@ class Checker:
         self._acceptance = Acceptance(
             self.rules,
             real=by_label,
-            copied_from=real["text"].to_list(),
+            copied_from=[*real["text"], *documents],
             known=synthetic["text"].to_list(),
             labels={name: task.meaning(name) for name in labels},
         )
@@ -77,7 +82,7 @@ class Checker:
 
     def check(self, answered: Sequence[tuple[Brief, str, RecordBatch, int]], wave: int) -> list[Reply]:
         """Return the verdicts on replies, in their order: (brief, call_id, answer, how many were asked for)."""
-        task = self._context.config.task
+        task = self._task
         replies = []
         for brief, call_id, answer, limit in answered:
             drafts = [Draft(index, record.text, record.label) for index, record in enumerate(answer.records)]
@@ -129,7 +134,7 @@ class Checker:
 
     def _judged(self, judge: Asker[VerdictList], replies: list[Reply], wave: int) -> list[Reply]:
         """Ask a model what it takes the records that passed so far for."""
-        task = self._context.config.task
+        task = self._task
         jobs, places = [], []
         for number, reply in enumerate(replies):
             passed = [place for place, verdict in enumerate(reply.verdicts) if verdict.passed]
@@ -140,7 +145,7 @@ class Checker:
                 texts = [{"number": n, "text": reply.verdicts[place].text} for n, place in enumerate(part, start=1)]
                 wanted = {name: given[name] for name in ("task", "demonstrations", "label", "labels")}
                 purpose = ["judge", *reply.brief.purpose(wave), start]
-                jobs.append(judge.job(wanted | {"records": texts}, purpose, reply.brief.selection_id))
+                jobs.append(judge.job(wanted | {"records": texts}, purpose, reply.brief.selected))
                 places.append((number, part))
         answers = judge.ask(jobs)
         self.calls |= set(answers.calls)
@@ -174,7 +179,7 @@ class _Vectors:
         A space of words takes short texts of which it knows few words for the same: other rules compare words better.
         """
         rules = context.config.accept
-        if not rules.too_similar and not rules.too_near:
+        if not real.height or (not rules.too_similar and not rules.too_near):
             return None
         embedder = embed.resolve(context)
         worded = embed.is_fitted(embedder.settings)

@@ -13,8 +13,8 @@ from synalign.config import Generate, Task
 from synalign.ids import child_seed
 
 #: Where the records of one request come from: the attributes of the selection, attributes drawn across the selections
-#: of its label, or the demonstrations alone.
-Source = Literal["attributes", "recombined", "demonstrations"]
+#: of its label, the demonstrations alone, or a document alone.
+Source = Literal["attributes", "recombined", "demonstrations", "document"]
 
 # Records of the same selection that a request for more of them shows.
 _WRITTEN = 40
@@ -22,7 +22,8 @@ _WRITTEN = 40
 
 @dataclass(frozen=True)
 class Brief:
-    """Some records to be written for one selection. `attributes` are None where they come from demonstrations alone."""
+    """Some records to be written for one selection. `attributes` are None where they come from demonstrations, or a
+    document, alone. For a document, the selection is none that was made: it holds the label."""
 
     selection: Mapping[str, Any]
     written_from: Source
@@ -36,12 +37,19 @@ class Brief:
         return str(self.selection["selection_id"])
 
     @property
+    def selected(self) -> str | None:
+        """The selection that tables name: none for a document."""
+        return None if self.written_from == "document" else self.selection_id
+
+    @property
     def label(self) -> str | None:
         """The label to write for."""
         return None if self.selection["label"] is None else str(self.selection["label"])
 
     def purpose(self, refill: int) -> list[str | int]:
         """Return what the request is for, from which its seed is made."""
+        if self.written_from == "document":
+            return ["generate", "document", str(self.label), *([refill] if refill else [])]
         where: list[str | int] = ["generate", self.selection["round"], self.selection["step"]]
         return where + ([self.written_from] if self.written_from != "attributes" else []) + ([refill] if refill else [])
 
@@ -80,6 +88,11 @@ def briefs(
     return found
 
 
+def document_briefs(names: Sequence[str], count: int) -> list[Brief]:
+    """Return the request for queries of each document."""
+    return [Brief({"selection_id": f"document:{name}", "label": name}, "document", count, None, None) for name in names]
+
+
 def _pools(
     selections: Sequence[Mapping[str, Any]], attributes: Mapping[str, Mapping[str, Any]]
 ) -> dict[str | None, dict[str, list[Mapping[str, Any]]]]:
@@ -113,5 +126,25 @@ def variables(
         "redacted": redacted,
     }
     if brief.attributes is not None:
-        found["attributes"] = [{name: item[name] for name in ("name", "kind", "value")} for item in brief.attributes]
+        found["attributes"] = _stated(brief)
     return found
+
+
+def query_variables(
+    brief: Brief, task: Task, text: str, shown: Sequence[Mapping[str, Any]], written: Sequence[str], count: int,
+    redacted: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Return what the prompt of a brief is given where the label is a document of this `text`."""
+    return {
+        "task": task,
+        "document": {"id": brief.label, "text": text},
+        "demonstrations": list(shown),
+        "attributes": _stated(brief),
+        "written": list(written[-_WRITTEN:]),
+        "count": count,
+        "redacted": redacted,
+    }
+
+
+def _stated(brief: Brief) -> list[dict[str, Any]]:
+    return [{name: item[name] for name in ("name", "kind", "value")} for item in brief.attributes or ()]

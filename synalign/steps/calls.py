@@ -21,6 +21,7 @@ from synalign.llm.prompts import Prompt, render, template_hash
 from synalign.llm.schemas import json_schema, outline
 from synalign.steps.context import Context
 from synalign.steps.jobs import Job
+from synalign.steps.meanings import meanings
 from synalign.steps.reading import records
 from synalign.steps.redaction import Redaction
 from synalign.steps.sending import send
@@ -69,8 +70,9 @@ def demonstrations(context: Context, settings: Llm, selections: Sequence[dict[st
     """Return the texts and label meanings to show for each selection, in the order that was selected."""
     real = records(context, REAL, split="train")
     by_id = {row["id"]: row for row in real.select("id", "text", "label").iter_rows(named=True)}
-    task = context.config.task
     redaction = Redaction(context, settings.redact)
+    chosen = [by_id[record_id] for row in selections for record_id in row["demonstrations"]]
+    task = meanings(context, (found["label"] for found in chosen), redaction).task
     texts: dict[str, list[str]] = {}
     shown: dict[str, list[dict[str, str | None]]] = {}
     for row in selections:

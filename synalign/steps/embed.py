@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -18,11 +17,13 @@ from synalign.config import Embed, override
 from synalign.errors import NotReadyError, UsageError
 from synalign.llm.endpoints import resolved_base_url
 from synalign.steps.context import Context, Outcome, finish
-from synalign.steps.forgotten import forget_runs, last_forgotten
-from synalign.steps.reading import record_runs, records, require_real
+from synalign.steps.documents import documents
+from synalign.steps.fitting import fit_sources, fit_texts
+from synalign.steps.forgotten import last_forgotten
+from synalign.steps.reading import document_runs, record_runs, records, require_real
 from synalign.store.journal import Clock, Plan, Run
 from synalign.store.lake import quote
-from synalign.store.schemas import ORIGINS, REAL, SYNTHETIC, TABLES, vectors_spec, vectors_table
+from synalign.store.schemas import DOCUMENT, ORIGINS, SYNTHETIC, TABLES, vectors_spec, vectors_table
 
 BUILTIN = "builtin/lsa"
 DEFAULT_DIMENSIONS = 256
@@ -37,7 +38,7 @@ class Embedder:
     """One version of an encoder.
 
     name: of its table of vectors. run_id: of the run that made it. settings, seed: what decides the
-    vectors, as the configuration had it. fitted_on: the sides whose text it was fitted to; none for a fixed model.
+    vectors, as the configuration had it. fitted_on: the origins of the text it was fitted to; none for a fixed model.
     """
 
     name: str
@@ -76,10 +77,12 @@ def embed(
     run = context.journal.get(embedder.run_id)
     assert run is not None
     context.journal.activate(run)
-    return apply(context, embedder)
+    return apply(context, embedder, with_documents=True)
 
 
-def resolve(context: Context, name: str | None = None, *, synthetic_fit: bool = False) -> Embedder:
+def resolve(
+    context: Context, name: str | None = None, *, synthetic_fit: bool = False, document_fit: bool = False
+) -> Embedder:
     """Return the embedder that a step is to use, with all records embedded: the one named, or the current one.
 
     If there is none yet, the configured one is made.
@@ -88,16 +91,18 @@ def resolve(context: Context, name: str | None = None, *, synthetic_fit: bool = 
         name: an embedder's own name, if the user gave one.
         synthetic_fit: only an embedder that saw the synthetic records too will do. A latent semantic space that was
             fitted to few real records alone makes all other text look far away, real text included.
+        document_fit: likewise for the documents, which are then embedded, too.
 
     Raises:
         UsageError: if there is no embedder of that name.
     """
     found = current(context) if name is None else named(context, name)
+    unseen = {SYNTHETIC} if synthetic_fit else {DOCUMENT} if document_fit else set()
     if found is None:
         found = fit(context, wanted(context))
-    elif name is None and synthetic_fit and is_fitted(found.settings) and SYNTHETIC not in found.fitted_on:
+    elif name is None and is_fitted(found.settings) and not unseen.issubset(found.fitted_on):
         found = fit(context, found.settings)
-    apply(context, found)
+    apply(context, found, with_documents=document_fit)
     return found
 
 
@@ -205,8 +210,7 @@ def fit(context: Context, settings: Embed) -> Embedder:
     if settings.model.startswith("sentence-transformers/") and settings.dimensions is not None:
         raise UsageError(f"{settings.model} has a vector length of its own; leave embed.dimensions (--dimensions) out.")
     if is_fitted(settings):
-        # After a forget it is another embedder, though the runs are those it was fitted to before.
-        sources = [run.run_id for origin in ORIGINS for run in record_runs(context, origin)] + forget_runs(context)
+        sources = fit_sources(context)
     plan = Plan("embedder", _parameters(settings), sources, context.config.seed)
     name = f"{_slug(settings.model)}_{plan.run_id[:8]}"
     done = context.journal.get(plan.run_id)
@@ -220,8 +224,8 @@ def fit(context: Context, settings: Embed) -> Embedder:
     if is_fitted(settings):
         from synalign.numerics.lsa import fit_lsa
 
-        chosen = _fit_texts(context)
-        fitted_on = [origin for origin in ORIGINS if chosen[origin].height]
+        chosen = fit_texts(context)
+        fitted_on = [origin for origin in chosen if chosen[origin].height]
         texts = [text for origin in fitted_on for text in chosen[origin]["text"].to_list()]
         weights = [count for origin in fitted_on for count in chosen[origin]["multiplicity"].to_list()]
         context.progress("fitting the embedder", 0, 1)
@@ -248,27 +252,29 @@ def require_complete(context: Context, embedder: Embedder) -> None:
     Raises:
         NotReadyError: if some came in since.
     """
-    if any(not done for *_, done in _work(context, embedder)):
+    if any(not done for *_, done in _work(context, embedder, ORIGINS)):
         raise NotReadyError(
             f"Records came in that the embedder {embedder.name!r} has not seen. Run ws.embed() ('synalign embed DIR')."
         )
 
 
-def _work(context: Context, embedder: Embedder) -> list[tuple[str, Run, Plan, bool]]:
-    """Return for each ingest or generation its side, its run, the run that embeds it, and whether that is finished."""
+def _work(context: Context, embedder: Embedder, origins: Sequence[str]) -> list[tuple[str, Run, Plan, bool]]:
+    """Return for each run that brought texts their origin, that run, the one that embeds it, and whether that is
+    finished."""
     finished = {run.run_id for run in context.journal.runs("embed")}
     work = []
-    for origin in ORIGINS:
-        for source in record_runs(context, origin):
+    for origin in origins:
+        for source in document_runs(context) if origin == DOCUMENT else record_runs(context, origin):
             plan = Plan("embed", {"embedder": embedder.name, "origin": origin}, [embedder.run_id, source.run_id])
             work.append((origin, source, plan, plan.run_id in finished))
     return work
 
 
-def apply(context: Context, embedder: Embedder) -> Outcome:
-    """Embed the records of each ingest or generation that this embedder has not seen."""
+def apply(context: Context, embedder: Embedder, with_documents: bool = False) -> Outcome:
+    """Embed the records of each ingest or generation that this embedder has not seen, and the documents if asked for:
+    only retrieval needs those."""
     clock = Clock()
-    work = _work(context, embedder)
+    work = _work(context, embedder, (*ORIGINS, DOCUMENT) if with_documents else ORIGINS)
     missing = [item for item in work if not item[3]]
     count = 0
     if not missing:
@@ -318,7 +324,10 @@ def _embed_source(
     plan: Plan,
 ) -> int:
     clock = Clock()
-    frame = records(context, origin, runs=[source], with_excluded=True)
+    if origin == DOCUMENT:
+        frame = documents(context, runs=[source])
+    else:
+        frame = records(context, origin, runs=[source], with_excluded=True)
     name = vectors_table(embedder.name)
     total = frame.height
     if context.lake.exists(name):
@@ -326,7 +335,7 @@ def _embed_source(
         assert isinstance(known, pl.DataFrame)
         frame = frame.join(known, on="id", how="anti")
     block = _BLOCK_OF_ENDPOINT if embedder.settings.model.startswith("openai/") else _BLOCK
-    what = f"embedding {origin} records"
+    what = f"embedding {origin} records" if origin in ORIGINS else "embedding documents"
     for start in range(0, frame.height, block):
         context.progress(what, total - frame.height + start, total)
         part = frame.slice(start, block)
@@ -357,30 +366,6 @@ def _parameters(settings: Embed) -> dict[str, object]:
     dimensions = settings.dimensions or (DEFAULT_DIMENSIONS if is_fitted(settings) else None)
     where = settings.base_url if settings.model.startswith("openai/") else None
     return {"model": settings.model, "dimensions": dimensions, "base_url": where}
-
-
-def _fit_texts(context: Context) -> dict[str, pl.DataFrame]:
-    """Choose the text and multiplicity of the records to fit on: half the room for each side, what one leaves to the
-    other, by the hash of the id."""
-    from synalign.numerics.lsa import MAX_FIT_TEXTS
-
-    frames = {
-        origin: records(context, origin, split="train", with_excluded=True).select("id", "text", "multiplicity")
-        for origin in ORIGINS
-    }
-    half = MAX_FIT_TEXTS // 2
-    room = {
-        REAL: max(half, MAX_FIT_TEXTS - frames[SYNTHETIC].height),
-        SYNTHETIC: max(half, MAX_FIT_TEXTS - frames[REAL].height),
-    }
-    return {origin: _by_hash(frames[origin], room[origin]) for origin in ORIGINS}
-
-
-def _by_hash(frame: pl.DataFrame, count: int) -> pl.DataFrame:
-    if frame.height <= count:
-        return frame
-    keys = pl.Series("key", [sha256(f"fit/1:{name}".encode()).hexdigest() for name in frame["id"]])
-    return frame.with_columns(keys).sort("key").head(count).sort("id")
 
 
 def _slug(model: str) -> str:

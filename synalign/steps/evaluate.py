@@ -7,7 +7,7 @@ each method and judges all of them on the same test records. `learning_curve` do
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from synalign.config import Evaluate, override
 from synalign.errors import UsageError
 from synalign.ids import child_seed
 from synalign.models.registry import classifier
+from synalign.numerics.learning_curve import worth
 from synalign.numerics.mixtures import REFERENCE, Method
 from synalign.numerics.prediction import t_interval
 from synalign.numerics.strength import FOLDS
@@ -155,14 +156,20 @@ def _evaluate(context: Context, settings: Evaluate, embedder: str | None, *, cur
             for verdict in judge_draw(judged, drawn, rows, trained, align, told):
                 verdict.row["seed"] = number
                 verdicts.setdefault((verdict.row["method"], size), []).append(verdict)
-    common = {"run_id": plan.run_id, "embedder": chosen.name}
-    table = [common | verdict.row for found in verdicts.values() for verdict in found]
+    table = [
+        {"run_id": plan.run_id, "embedder": chosen.name} | verdict.row
+        for found in verdicts.values()
+        for verdict in found
+    ]
     context.lake.insert("evaluations", pa.Table.from_pylist(table, schema=TABLES["evaluations"].schema))
     figures = [
         {"run_id": plan.run_id, "split": "test", "seed": context.config.seed} | row
         for size in sizes
         for row in _figures(verdicts, rows, size, f"@{size}" if curve else "")
     ]
+    if curve:
+        common = {"run_id": plan.run_id, "split": "test", "seed": context.config.seed}
+        figures += [common | row for row in _worth(verdicts, rows, sizes, seed)]
     context.lake.insert("metrics", pa.Table.from_pylist(figures, schema=TABLES["metrics"].schema))
     counts = _counts(verdicts, rows, sizes, settings, judged)
     return finish(context, plan, clock, counts, notes, _TABLES)
@@ -221,6 +228,32 @@ def _figures(
             error = _test_error(own, verdicts["real", size])
             found.append(sizes | {"metric": "accuracy_over_real_test_error", "value": error})
     return found
+
+
+def _worth(
+    verdicts: dict[tuple[str, int], list[Verdict]], rows: Sequence[Method], sizes: Sequence[int], seed: int
+) -> Iterator[dict[str, Any]]:
+    """Yield what each mixture is worth in real records, where real records alone were tried in several numbers; what is
+    beyond those numbers is null."""
+    names = [method.name for method in rows]
+    if "real" not in names or len(sizes) < 2:
+        return
+
+    def accuracies(name: str) -> np.ndarray:
+        return np.array([[verdict.row["accuracy"] for verdict in verdicts[name, size]] for size in sizes]).T
+
+    for method in rows:
+        if method.real and method.way is not None:
+            for found in worth(sizes, accuracies("real"), accuracies(method.name), seed):
+                yield {
+                    "metric": "real_labels_worth",
+                    "scope": f"{method.name}@{found.real_records}",
+                    "real_records": found.real_records,
+                    "synthetic_records": verdicts[method.name, found.real_records][0].row["synthetic_records"],
+                    "value": None if found.bound else found.equivalent,
+                    "low": None if found.low_bound or math.isnan(found.low) else found.low,
+                    "high": None if found.high_bound or math.isnan(found.high) else found.high,
+                }
 
 
 def _interval(metric: str, values: np.ndarray) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from synalign.steps import generate as generating
 from synalign.steps import reason as reasoning
 from synalign.steps.accepting import JUDGED
 from synalign.steps.attributes import AT_ONCE
-from synalign.steps.briefs import Brief, briefs, variables
-from synalign.steps.calls import Asker, Demonstrations, demonstrations
+from synalign.steps.briefs import Brief, briefs, document_briefs, variables
+from synalign.steps.calls import Asker, Demonstrations
 from synalign.steps.context import Context
 from synalign.steps.jobs import Job
 from synalign.steps.reading import require_real
@@ -33,6 +33,9 @@ _TEXTS = 500
 # Tokens of a reply: around all of it; for an attribute, more if it is free text; around a record; for a merge; for a
 # verdict of the judge.
 _FRAME, _ATTRIBUTE, _FREE_TEXT, _RECORD, _MERGE, _VERDICT = 10, 20, 25, 12, 25, 30
+
+# What is written without attributes, so that its prompts are known before they are.
+_WITHOUT_ATTRIBUTES = ("demonstrations", "document")
 
 # What stands for attributes that are not known yet.
 _STAND_INS = {
@@ -81,7 +84,7 @@ def sources(
     current = context.journal.current("reason")
     known = done and current is not None and current.run_id == plan.run_id
     wanted = context.config.generate
-    if wanted.per_selection or wanted.recombined or wanted.from_demonstrations:
+    if wanted.per_selection or wanted.recombined or wanted.from_demonstrations or wanted.from_documents:
         more, assumed = _writing(context, settings, known)
         found, notes = found + more, notes + assumed
     return settings, found, notes
@@ -114,30 +117,31 @@ def _writing(context: Context, settings: Llm, known: bool) -> tuple[list[Source]
         stand_in = {"id": "stand-in", "values": stand_ins(context.config.reason)}
         every = {row["selection_id"]: stand_in for row in writing.selections}
         asked = briefs(writing.section, writing.selections, every, writing.plan.run_id, context.config.seed)
-    shown = demonstrations(context, settings, writing.selections)
+        asked += document_briefs(writing.alone, writing.section.from_documents)
+    shown = writing.shown(settings)
     text = _mean_tokens(context)
     found = []
     for kind in dict.fromkeys(brief.written_from for brief in asked):
         part = [brief for brief in asked if brief.written_from == kind]
-        exact = known or kind == "demonstrations"
+        exact = known or kind in _WITHOUT_ATTRIBUTES
         jobs = [writing.job(brief, shown) for brief in (part if exact else stride(part))]
         count = part[0].count
         reply = _FRAME + count * (text + _RECORD)
         found.append(_of_jobs("generate", kind, jobs, reply, len(part), count, done))
     if writing.judge is not None:
-        found.append(_judging(writing.judge, asked, writing.labels, shown, done))
-    if known or all(source.kind == "demonstrations" for source in found):
+        found.append(_judging(writing, writing.judge, asked, shown, done))
+    if known or all(source.kind in _WITHOUT_ATTRIBUTES for source in found):
         return found, []
     return found, ["The attributes are not known yet: stand-ins of typical length are in the prompts of generate."]
 
 
 def _judging(
-    judge: Asker[Any], asked: Sequence[Brief], labels: Sequence[str], shown: Demonstrations, done: bool
+    writing: generating.Writing, judge: Asker[Any], asked: Sequence[Brief], shown: Demonstrations, done: bool
 ) -> Source:
     """Return the requests of the judge, as if it were shown every record that is asked for, as long as real ones."""
-    task, jobs = judge.context.config.task, []
+    jobs = []
     for brief in stride(asked):
-        given = variables(brief, task, labels, shown.shown[brief.selection_id], (), 0, redacted=False)
+        given = variables(brief, writing.task, writing.labels, shown.shown[brief.selection_id], (), 0, redacted=False)
         texts = (shown.texts[brief.selection_id] * JUDGED)[: min(brief.count, JUDGED)]
         records = [{"number": number, "text": text} for number, text in enumerate(texts, start=1)]
         wanted = {name: given[name] for name in ("task", "demonstrations", "label", "labels")}

@@ -22,6 +22,7 @@ from synalign.steps import embed as embedding
 from synalign.steps import intention
 from synalign.steps.context import Context, Outcome
 from synalign.steps.derived import QUOTATION, Derived, Frames, Mentions, derived
+from synalign.steps.documents import documents
 from synalign.steps.forgetting import carry_out
 from synalign.steps.forgotten import digests, known, last_forgotten, names_of, new_salt, salt_of
 from synalign.steps.gc import drop_unfinished
@@ -29,7 +30,7 @@ from synalign.steps.intention import Forgetting, Removal, Replacement
 from synalign.steps.spending import worth
 from synalign.store.decoding import Needles, forms, said_by
 from synalign.store.lake import is_in, quote
-from synalign.store.schemas import REAL, SYNTHETIC, vectors_table
+from synalign.store.schemas import REAL, SYNTHETIC, index_table, vectors_table
 
 #: What stands in the place of words that quoted a record.
 FORGOTTEN = "[forgotten]"
@@ -102,10 +103,12 @@ def plan(context: Context, names: Sequence[str]) -> Forgetting:
     redact = _redacting(context)
     frames = read_frames(context)
     found = derived(frames, set(names), theirs["text"], others["text"], _quoting(context, redact))
-    written = _frame(context.lake.read(SYNTHETIC, ["id", "text"]))
-    written = written.filter(~pl.col("id").is_in(list(found.synthetic)))
+    written = _frame(context.lake.read(SYNTHETIC, ["id", "text", "run_id"]))
+    sources = written.filter(pl.col("id").is_in(list(found.synthetic)))["run_id"]
+    written = written.filter(~pl.col("id").is_in(list(found.synthetic))).select("id", "text")
     mentioned = Mentions(theirs["text"], others["text"])
-    remaining = pl.concat([others.select("id", "text"), written])
+    # What a document says is nobody's record. Forgetting is about records: documents stay.
+    remaining = pl.concat([others.select("id", "text"), written, documents(context)])
     texts = theirs["text"].unique().to_list()
     shared = said_by(texts, remaining["text"])
     own = [text for text in texts if text not in shared]
@@ -123,6 +126,7 @@ def plan(context: Context, names: Sequence[str]) -> Forgetting:
         {*(name for name in long_ids if name not in inside), *(form for form in long if len(form) >= QUOTATION)}
     )
     gone = _embedders(context, theirs["run_id"].unique().to_list())
+    trained = _retrievers(context, [*theirs["run_id"], *sources], gone)
     forgot = last_forgotten(context)
     number = 1 + len(context.journal.runs("forget"))
     current = embedding.current(context)
@@ -138,9 +142,9 @@ def plan(context: Context, names: Sequence[str]) -> Forgetting:
         parameters={"number": number, "embedders": sorted(gone), "embed": settings},
         salt=salt,
         digests=digests(sorted(out), salt),
-        removals=_removals(context, sorted(names), found, gone, _redactions(context, theirs, others)),
+        removals=_removals(context, sorted(names), found, gone, trained, _redactions(context, theirs, others)),
         replacements=[*_emptied(context, set(names)), *_scrubbed(context, mentioned.words(), needles)],
-        dropped=[vectors_table(name) for name in sorted(gone)],
+        dropped=[*(vectors_table(name) for name in sorted(gone)), *map(index_table, sorted(trained))],
         calls=calls,
         held=[(f"forgotten:{number}", tokens, usd)] if tokens or usd else [],
         subjects=_subjects(context, calls),
@@ -148,8 +152,8 @@ def plan(context: Context, names: Sequence[str]) -> Forgetting:
         needles=needles,
         exact=sorted(inside),
         whole=[text for text in own if len(text) < QUOTATION],
-        counts=_counts(theirs, found, gone),
-        notes=_notes(remaining, shared, gone),
+        counts=_counts(theirs, found, gone, trained),
+        notes=_notes(remaining, shared, gone, trained),
     )
 
 
@@ -218,8 +222,23 @@ def _embedders(context: Context, sources: Sequence[str]) -> dict[str, str]:
     }
 
 
+def _retrievers(context: Context, sources: Sequence[str], gone: dict[str, str]) -> set[str]:
+    """Return the retrievers that saw the records of some ingests, or what was written from them, or that project the
+    vectors of an embedder that goes, by their runs."""
+    return {
+        run.run_id
+        for run in context.journal.runs("retriever")
+        if run.parameters["embedder"] in gone or not set(sources).isdisjoint(run.inputs)
+    }
+
+
 def _removals(
-    context: Context, real: list[str], found: Derived, gone: dict[str, str], placeholders: list[str]
+    context: Context,
+    real: list[str],
+    found: Derived,
+    gone: dict[str, str],
+    trained: set[str],
+    placeholders: list[str],
 ) -> list[Removal]:
     """Return the rows that go, those that build on others first: at no moment does a visible row name one that is
     not there."""
@@ -227,6 +246,7 @@ def _removals(
     telling = sorted(found.telling)
     runs = list(gone.values())
     runs += [run.run_id for run in context.journal.runs("embed") if run.parameters["embedder"] in gone]
+    runs += sorted(trained)
     tables = [vectors_table(embedder.name) for embedder in embedding.embedders(context) if embedder.name not in gone]
     sided = ["multiplicities", "annotations", "cluster_members", "neighbours", *tables]
     every = [
@@ -234,6 +254,7 @@ def _removals(
         *(Removal(name, "id", synthetic) for name in ("weights", "label_quality", "exclusions", "checks")),
         *(Removal(name, "id", synthetic, SYNTHETIC) for name in sided),
         Removal("neighbours", "neighbour_id", [*real, *synthetic]),
+        Removal("rankings", "query_id", real),
         Removal("checks", "call_id", calls),
         Removal("rejections", "call_id", calls),
         Removal("attribute_values", "attributes_id", attributes),
@@ -249,6 +270,7 @@ def _removals(
         Removal("redactions", "placeholder", placeholders),
         Removal("activations", "run_id", runs),
         Removal("runs", "run_id", runs),
+        Removal("retrievers", "run_id", sorted(trained)),
         Removal("embedders", "run_id", list(gone.values())),
     ]
     return [removal for removal in every if removal.values]
@@ -308,8 +330,8 @@ def _recordings(context: Context) -> list[str]:
     return sorted({*found, *([file] if kind == "replay" else [])})
 
 
-def _counts(theirs: pl.DataFrame, found: Derived, gone: dict[str, str]) -> dict[str, int]:
-    return {
+def _counts(theirs: pl.DataFrame, found: Derived, gone: dict[str, str], trained: set[str]) -> dict[str, int]:
+    counts = {
         "real": theirs.height,
         "selections": len(found.selections),
         "attributes": len(found.attributes),
@@ -317,9 +339,10 @@ def _counts(theirs: pl.DataFrame, found: Derived, gone: dict[str, str]) -> dict[
         "calls": len(found.calls),
         "embedders": len(gone),
     }
+    return counts | ({"retrievers": len(trained)} if trained else {})
 
 
-def _notes(remaining: pl.DataFrame, shared: set[str], gone: dict[str, str]) -> list[str]:
+def _notes(remaining: pl.DataFrame, shared: set[str], gone: dict[str, str], trained: set[str]) -> list[str]:
     notes = []
     if shared:
         holding = remaining.filter(Needles(shared).held_by(remaining["text"]))["id"].to_list()
@@ -333,6 +356,8 @@ def _notes(remaining: pl.DataFrame, shared: set[str], gone: dict[str, str]) -> l
             f"the embedders {', '.join(sorted(gone))} were fitted to the records and are gone with them; the next step "
             "fits a new one. Clusters and selections stay"
         )
+    if trained:
+        notes.append(f"{len(trained)} retrievers were trained on the records and are gone; train them again")
     notes.append(
         "run align again: it learns the weights without the records. Exports, backups, other copies of this folder and "
         "what was sent to a model's provider are beyond this workspace"

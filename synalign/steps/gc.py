@@ -9,21 +9,21 @@ from pathlib import Path
 from synalign.steps.context import Context
 from synalign.steps.embed import embedders
 from synalign.steps.superseded import superseded as superseded_runs
-from synalign.store.schemas import OWNED_BY_RUN, vectors_table
+from synalign.store.schemas import OWNED_BY_RUN, index_table, vectors_table
 
 
 def gc(context: Context, replies: bool = True, superseded: bool = False) -> dict[str, int]:
     """Clean up; return {"runs", "rows", "bytes", "tables", "replies"}: what was dropped, and the net bytes given back.
 
     With `superseded`, runs that neither the current state nor a tagged one needs, and that can be computed again, are
-    dropped first: weights, measurements, clusters and vectors; never records, selections or replies. An untagged state
-    before them lacks them from then on.
+    dropped first: weights, measurements, clusters, retrievers and vectors; never records, documents, selections or
+    replies. An untagged state before them lacks them from then on.
 
     Dropped are rows of runs that never finished, files that no table version names, old versions, tables of vectors
-    whose embedder was never finished, and replies in the ledger that are in `calls` as well. Versions younger than 10
-    minutes are kept, since a reader may have them open; a later gc removes them. So a gc that merges the files of a
-    table, or drops rows, may take space, and the bytes are then below 0. `replies` False leaves the ledger alone:
-    another process is writing to it.
+    whose embedder, or retriever, was never finished, and replies in the ledger that are in `calls` as well. Versions
+    younger than 10 minutes are kept, since a reader may have them open; a later gc removes them. So a gc that merges
+    the files of a table, or drops rows, may take space, and the bytes are then below 0. `replies` False leaves the
+    ledger alone: another process is writing to it.
     """
     before = _size(context)
     gone = superseded_runs(context) if superseded else []
@@ -42,7 +42,8 @@ def drop_unfinished(context: Context) -> tuple[int, int]:
     """Drop what no finished run owns: rows, and tables of vectors; return how many of each."""
     rows = context.journal.sweep(OWNED_BY_RUN)
     kept = {vectors_table(embedder.name) for embedder in embedders(context)}
-    stray = [name for name in context.lake.names() if name.startswith("vectors_") and name not in kept]
+    kept |= {index_table(run.run_id) for run in context.journal.runs("retriever")}
+    stray = [name for name in context.lake.names() if name.startswith(("vectors_", "index_")) and name not in kept]
     for name in stray:
         context.lake.drop(name)
     _remove_unfinished_tables(context.lake.path, set(context.lake.names()))

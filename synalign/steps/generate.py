@@ -11,11 +11,11 @@ from typing import Any
 import pyarrow as pa
 
 from synalign import ids
-from synalign.config import Generate, override
+from synalign.config import Generate, Llm, Task, override
 from synalign.errors import NotReadyError, UsageError
 from synalign.llm.schemas import RecordBatch, VerdictList, records_schema
 from synalign.steps.accepting import Checker, Reply
-from synalign.steps.briefs import Brief, briefs, variables
+from synalign.steps.briefs import Brief, briefs, document_briefs, query_variables, variables
 from synalign.steps.calls import (
     NGRAM_NOTE,
     Asker,
@@ -27,16 +27,23 @@ from synalign.steps.calls import (
     settings_for,
 )
 from synalign.steps.context import Context, Outcome, finish, reuse
+from synalign.steps.documents import document_ids, sampled_documents
 from synalign.steps.jobs import Job, fold, require_usable
-from synalign.steps.reading import require_real
+from synalign.steps.meanings import meanings, of_documents
+from synalign.steps.reading import records, require_real
+from synalign.steps.redaction import Redaction
 from synalign.store.journal import Clock, Plan, Run
 from synalign.store.lake import quote
-from synalign.store.schemas import SYNTHETIC, TABLES
+from synalign.store.schemas import REAL, SYNTHETIC, TABLES
 
 
 @dataclass(frozen=True)
 class Writing:
-    """One run of generate before it is done: what it asks for, of whom, and what it shows."""
+    """One run of generate before it is done: what it asks for, of whom, and what it shows.
+
+    task: with the meaning of each label. documents: the texts of those labels that are documents. alone: documents that
+    queries are asked for from their text alone.
+    """
 
     context: Context
     plan: Plan
@@ -46,6 +53,9 @@ class Writing:
     labels: Sequence[str]
     selections: Sequence[dict[str, Any]]
     reasoned: Run | None
+    task: Task
+    documents: Mapping[str, str]
+    alone: Sequence[str]
 
     def briefs(self) -> list[Brief]:
         """Return what is asked for at first.
@@ -55,12 +65,25 @@ class Writing:
         """
         stated = {} if self.reasoned is None else _attributes(self.context, self.reasoned)
         found = briefs(self.section, self.selections, stated, self.plan.run_id, self.context.config.seed)
+        found += document_briefs(self.alone, self.section.from_documents)
         if not found:
             raise NotReadyError(
                 "There are no attributes of the current selections: the model stated none. See the relation "
                 "rejections, and run ws.reason() ('synalign reason DIR') again with another model or prompt."
             )
         return found
+
+    def kind(self, brief: Brief) -> str:
+        """Return which of the askers a brief is for."""
+        if brief.label in self.documents:
+            return "queries"
+        return "demonstrations" if brief.attributes is None else "attributes"
+
+    def shown(self, settings: Llm) -> Demonstrations:
+        """Return what each brief shows: of documents alone, nothing."""
+        found = demonstrations(self.context, settings, self.selections)
+        alone: dict[str, list[Any]] = {f"document:{name}": [] for name in self.alone}
+        return Demonstrations({**found.texts, **alone}, {**found.shown, **alone})
 
     def job(
         self,
@@ -72,10 +95,13 @@ class Writing:
     ) -> Job:
         """Return the request for a brief, or for `count` more of its records."""
         count = brief.count if count is None else count
-        asker = self.askers["demonstrations" if brief.attributes is None else "attributes"]
-        task = self.context.config.task
-        texts = shown.shown[brief.selection_id]
-        given = variables(brief, task, self.labels, texts, written, count, bool(asker.settings.redact))
+        asker = self.askers[self.kind(brief)]
+        texts, redacted = shown.shown[brief.selection_id], bool(asker.settings.redact)
+        text = None if brief.label is None else self.documents.get(brief.label)
+        if text is not None:
+            given = query_variables(brief, self.task, text, texts, written, count, redacted)
+            return asker.job(given, brief.purpose(refill), brief.selected, count)
+        given = variables(brief, self.task, self.labels, texts, written, count, redacted)
         meanings = [item["meaning"] for item in given["labels"]]
         schema = records_schema(meanings if given["ask_label"] else None)
         return asker.job(given, brief.purpose(refill), brief.selection_id, count, schema)
@@ -87,6 +113,7 @@ def planned(
     per_selection: int | None = None,
     recombined: int | None = None,
     from_demonstrations: int | None = None,
+    from_documents: int | None = None,
     model: str | None = None,
     base_url: str | None = None,
     budget: str | None = None,
@@ -102,16 +129,24 @@ def planned(
     """
     settings = settings_for(context, model, base_url, budget, batch)
     given = {"per_selection": per_selection, "recombined": recombined, "from_demonstrations": from_demonstrations}
-    section, rules = override(context.config.generate, given), context.config.accept
-    if not (section.per_selection or section.recombined or section.from_demonstrations):
+    section = override(context.config.generate, given | {"from_documents": from_documents})
+    rules = context.config.accept
+    selected = bool(section.per_selection or section.recombined or section.from_demonstrations)
+    if not selected and not section.from_documents:
         raise UsageError(
-            "No records are asked for: generate.per_selection, recombined and from_demonstrations are all 0."
+            "No records are asked for: generate.per_selection, recombined, from_demonstrations and from_documents are "
+            "all 0."
         )
-    run, selections = current_selections(context)
+    alone = sampled_documents(context, section.documents) if section.from_documents else []
+    selections: list[dict[str, Any]] = []
+    inputs: list[str] = []
+    if selected:
+        run, selections = current_selections(context)
+        inputs = [run.run_id]
     attributed = bool(section.per_selection or section.recombined)
     stated = context.journal.current("reason") if attributed and reasoned else None
     if attributed and reasoned:
-        if stated is None or run.run_id not in stated.inputs:
+        if stated is None or inputs[0] not in stated.inputs:
             raise NotReadyError(
                 "There are no attributes of the current selections. Run ws.reason() ('synalign reason DIR') first."
             )
@@ -123,6 +158,12 @@ def planned(
             )
     templates = {"attributes": section.prompt} if attributed else {}
     templates |= {"demonstrations": section.single_stage_prompt} if section.from_demonstrations else {}
+    real = records(context, REAL, split="train") if not selected else require_real(context)
+    labels = [label for label in real["label"].unique().sort() if label is not None]
+    redaction = Redaction(context, settings.redact)
+    known = meanings(context, [*(row["label"] for row in selections), *alone], redaction)
+    redaction.keep()
+    templates |= {"queries": section.query_prompt} if known.documents else {}
     named = [*templates.values(), *([rules.judge_prompt] if rules.judge else [])]
     parameters = request_parameters(context, settings, *named) | {
         "per_selection": section.per_selection,
@@ -131,13 +172,20 @@ def planned(
         "refills": section.refills,
         "accept": rules.model_dump(mode="json"),
     }
-    inputs = [run.run_id, *([stated.run_id] if stated is not None else [])]
+    parameters |= of_documents(context)
+    if alone:
+        parameters |= {"from_documents": section.from_documents, "alone": ids.digest(alone)}
+    inputs += [stated.run_id] if stated is not None else []
     plan = Plan("generate", parameters, inputs, context.config.seed, version=2)
     askers = {kind: Asker(context, plan, settings, name, RecordBatch) for kind, name in templates.items()}
     judge = Asker(context, plan, settings, rules.judge_prompt, VerdictList) if rules.judge else None
-    labels = [label for label in require_real(context)["label"].unique().sort() if label is not None]
-    labels = [*context.config.task.labels, *(label for label in labels if label not in context.config.task.labels)]
-    return Writing(context, plan, section, askers, judge, labels, selections, stated)
+    # Documents are not listed in prompts: there may be thousands.
+    task = context.config.task
+    listed = set(task.labels) | document_ids(context, labels)
+    labels = [*task.labels, *(label for label in labels if label not in listed)]
+    return Writing(
+        context, plan, section, askers, judge, labels, selections, stated, known.task, known.documents, alone
+    )
 
 
 def generate(
@@ -146,6 +194,7 @@ def generate(
     per_selection: int | None = None,
     recombined: int | None = None,
     from_demonstrations: int | None = None,
+    from_documents: int | None = None,
     model: str | None = None,
     base_url: str | None = None,
     budget: str | None = None,
@@ -166,6 +215,7 @@ def generate(
         per_selection=per_selection,
         recombined=recombined,
         from_demonstrations=from_demonstrations,
+        from_documents=from_documents,
         model=model,
         base_url=base_url,
         budget=budget,
@@ -177,10 +227,12 @@ def generate(
         return reuse(context, done)
     asked = writing.briefs()
     settings = next(iter(writing.askers.values())).settings
-    shown = demonstrations(context, settings, writing.selections)
+    shown = writing.shown(settings)
     context.journal.sweep((SYNTHETIC, "rejections", "checks", "attributes", "attribute_values"))
     templates = [asker.template for asker in writing.askers.values()]
-    checker = Checker(context, writing.labels, shown, templates, writing.judge)
+    checker = Checker(
+        context, writing.labels, shown, templates, writing.judge, writing.task, writing.documents.values()
+    )
     replies, refused, calls = _write_all(writing, checker, asked, shown)
     fold(context, [*calls, *checker.calls])
     kept, checks, more = _rows(plan.run_id, replies)
@@ -216,7 +268,7 @@ def _write_all(
         for brief in asked:
             left = brief.count - accepted[brief.selection_id, brief.written_from]
             if left > 0:
-                kind = "demonstrations" if brief.attributes is None else "attributes"
+                kind = writing.kind(brief)
                 job = writing.job(brief, shown, written[brief.selection_id], left, wave)
                 jobs[kind].append((brief, left, job))
         if not jobs:
@@ -285,7 +337,7 @@ def _rows(
                     "split": "train",
                     "run_id": run_id,
                     "call_id": reply.call_id,
-                    "selection_id": brief.selection_id,
+                    "selection_id": brief.selected,
                     "attributes_id": brief.attributes_id,
                     "written_from": brief.written_from,
                 },

@@ -63,9 +63,9 @@ def ingest(context: Context, records: Records, *, synthetic: bool) -> Outcome:
         frame = frame.with_columns(*(pl.lit(None, pl.String).alias(name) for name in _PROVENANCE))
     rows = frame.to_arrow()
     _check_known_ids(context, frame, origin)
-    _add_own_columns(context, rows, origin)
+    add_own_columns(context, rows, origin)
     notes = [*records.notes, *said]
-    dropped = _other_own_values(context, rows, origin)
+    dropped = other_own_values(context, rows, origin)
     if synthetic:
         notes += _texts_of_real_records(context, frame["text"])
     context.progress("storing records", 0, frame.height)
@@ -96,13 +96,13 @@ def _check_known_ids(context: Context, frame: pl.DataFrame, origin: str) -> None
         first = other.row(0, named=True)
         raise InputError(
             f"{other.height} ids are in the workspace already with different text, label or split, first "
-            f"{first['id']!r}: {_short(first['text_known'])} ({first['label_known']}, {first['split_known']}) there, "
-            f"{_short(first['text'])} ({first['label']}, {first['split']}) here. Records are never changed in place: "
+            f"{first['id']!r}: {short(first['text_known'])} ({first['label_known']}, {first['split_known']}) there, "
+            f"{short(first['text'])} ({first['label']}, {first['split']}) here. Records are never changed in place: "
             "give new content a new id. Nothing was written."
         )
 
 
-def _add_own_columns(context: Context, rows: pa.Table, origin: str) -> None:
+def add_own_columns(context: Context, rows: pa.Table, origin: str) -> None:
     """Make room for columns that the workspace has not, and refuse those that it has with another type."""
     there = context.lake.schema(origin)
     folded = {name.lower(): name for name in there.names}
@@ -125,7 +125,7 @@ def _add_own_columns(context: Context, rows: pa.Table, origin: str) -> None:
     context.lake.add_columns(origin, [field for field in rows.schema if field.name not in there.names])
 
 
-def _other_own_values(context: Context, rows: pa.Table, origin: str) -> list[str]:
+def other_own_values(context: Context, rows: pa.Table, origin: str) -> list[str]:
     """Return the user's own columns in which a known record comes with another value than it has."""
     own = [name for name in rows.column_names if name not in TABLES[origin].schema.names]
     if not own:
@@ -155,5 +155,6 @@ def _texts_of_real_records(context: Context, texts: pl.Series) -> list[str]:
     ]
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """Return a text as a message shows it."""
     return repr(text if len(text) <= 60 else text[:57] + "...")

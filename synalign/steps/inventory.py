@@ -24,7 +24,7 @@ _OURS = {
 _HALF = (".partial", ".publishing", ".publishing.wal", f"{CATALOG_NAME}.wal")
 _GC = "'synalign gc DIR' removes them"
 
-_STRANGE, _STRAY = "not tables of a workspace", "vectors of an embedder that never finished"
+_STRANGE, _STRAY = "not tables of a workspace", "vectors of an embedder or retriever that never finished"
 _UNMADE, _LOST = "tables whose making was killed", "tables that have rows, and whose versions are lost"
 #: What a folder among the tables is -> how bad that is, and what to do.
 _FOLDERS = {
@@ -72,7 +72,7 @@ def _kind_of_folder(lake: Lake, entry: Path, table: str) -> str:
         return _STRANGE
     if not lake.exists(table):
         return _LOST if table in TABLES and any((entry / "data").glob("*")) else _UNMADE
-    return _STRAY if table.startswith("vectors_") else _STRANGE
+    return _STRAY if table.startswith(("vectors_", "index_")) else _STRANGE
 
 
 def _orphans(lake: Lake, table: str, report: Report) -> None:

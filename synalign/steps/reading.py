@@ -24,6 +24,11 @@ def record_runs(context: Context, origin: str) -> list[Run]:
     return runs + context.journal.runs("generate") if origin == SYNTHETIC else runs
 
 
+def document_runs(context: Context) -> list[Run]:
+    """Return the runs that brought documents, in order."""
+    return context.journal.runs("documents")
+
+
 def records(
     context: Context,
     origin: str,

@@ -14,6 +14,7 @@ from synalign.steps.attributes import merge, normalised
 from synalign.steps.calls import Asker, current_selections, demonstrations, request_parameters, settings_for
 from synalign.steps.context import Context, Outcome, finish, reuse
 from synalign.steps.jobs import Job, fold, require_usable
+from synalign.steps.meanings import of_documents
 from synalign.store.journal import Clock, Plan, Run
 from synalign.store.schemas import TABLES
 
@@ -36,6 +37,7 @@ def planned(
         "values": {name: list(there) for name, there in section.values.items()},
         "merge": section.merge,
     }
+    parameters |= of_documents(context)
     plan = Plan("reason", parameters, [run.run_id], context.config.seed, version=2)
     return plan, Asker(context, plan, settings, section.prompt, AttributeSet), run, selections
 

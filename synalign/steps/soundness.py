@@ -18,7 +18,7 @@ from synalign.steps.publish import state
 from synalign.store import catalog, checks, query
 from synalign.store.lake import Lake
 from synalign.store.ledger import Ledger
-from synalign.store.schemas import TABLES, TableSpec, vectors_spec, vectors_table
+from synalign.store.schemas import TABLES, TableSpec, index_table, vectors_spec, vectors_table
 
 _AGAIN = "delete it: the next step, or 'synalign publish DIR', writes it anew"
 
@@ -54,7 +54,31 @@ def check_tables(lake: Lake, earlier: bool, report: Report) -> Sound:
         if _decoded(lake, name, report, finite=True) and _fits_vectors(lake, name, dimensions, report):
             sound.tables.add(name)
             sound.vectors[name] = embedder
+    _check_indices(lake, names, sound, report)
     return sound
+
+
+def _check_indices(lake: Lake, names: list[str], sound: Sound, report: Report) -> None:
+    """Check the documents of each retriever that finished: those of others are told with the files."""
+    if {"retrievers", "runs"} & (sound.known - sound.tables):
+        return
+    finished = set(lake.read("runs", ["run_id"])["run_id"].to_pylist())
+    for row in lake.read("retrievers", ["run_id", "name", "dimensions", "documents"]).to_pylist():
+        if row["run_id"] not in finished:
+            continue
+        name = index_table(row["run_id"])
+        again = f"delete the folder {name}.lance, and train the retriever {row['name']!r} as before"
+        if name not in names:
+            report.add("vectors", ERROR, f"the documents of the retriever {row['name']!r} are gone", name, again)
+            continue
+        sound.known.add(name)
+        if not _decoded(lake, name, report, finite=True) or not _fits_vectors(lake, name, row["dimensions"], report):
+            continue
+        sound.tables.add(name)
+        count = lake.count(name, "true")
+        if count != row["documents"]:
+            what = f"{count} documents are stored; the retriever {row['name']!r} has {row['documents']}"
+            report.add("vectors", ERROR, what, name, again)
 
 
 def _embedders(lake: Lake, sound: Sound) -> dict[str, tuple[str, int | None]] | None:

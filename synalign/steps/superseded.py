@@ -9,14 +9,14 @@ from synalign.steps.history import tags
 from synalign.store.journal import Run
 
 #: Steps whose runs can be computed again from what stays, without asking a language model.
-_COMPUTED = ("embedder", "embed", "cluster", "assign", "align", "measure", "text_quality", "ab")
+_COMPUTED = ("embedder", "embed", "cluster", "assign", "align", "measure", "text_quality", "retriever", "rank", "ab")
 #: Those of them that belong to a run of another step and to an ingest: kept with both, and with neither alone.
 _DEPENDENT = ("embed", "assign")
 
 
 def superseded(context: Context) -> list[str]:
     """Return the ids of the runs that can go: of the computed steps, those that neither the current run of a step, nor
-    a named weight set, nor any of these as it was at a tag, was made from."""
+    a named weight set or retriever, nor any of these as it was at a tag, was made from."""
     runs = {run.run_id: run for run in context.journal.runs()}
     latest = [None, *(int(tag["sequence"]) for tag in tags(context))]
     roots = {run.run_id for run in runs.values() if run.step not in _COMPUTED}
@@ -28,10 +28,10 @@ def superseded(context: Context) -> list[str]:
 
 
 def _current(context: Context, until: int | None) -> set[str]:
-    """Return the runs that a state shows: of each step the current one, each weight set, what measured it last, and
-    the last comparison of each two retrievers."""
+    """Return the runs that a state shows: of each step the current one, each weight set, what measured it last, each
+    retriever, and the last comparison of each two."""
     found: set[str] = set()
-    for step in ("embedder", "cluster"):
+    for step in ("embedder", "cluster", "rank"):
         found |= {run.run_id for run in context.journal.latest(step, until)[:1]}
     sets: dict[str, Run] = {}
     for run in context.journal.latest("align", until):
@@ -39,10 +39,12 @@ def _current(context: Context, until: int | None) -> set[str]:
     found |= {run.run_id for run in sets.values()}
     for step in ("measure", "text_quality"):
         found |= _measured(context, step, {run.run_id for run in sets.values()}, until)
-    pairs: dict[tuple[str, ...], Run] = {}
-    for run in context.journal.latest("ab", until):
-        pairs.setdefault(tuple(run.parameters[name] for name in ("a", "b", "queries", "click_model")), run)
-    return found | {run.run_id for run in pairs.values()}
+    for step, told_by in (("retriever", ("name",)), ("ab", ("a", "b", "queries", "click_model"))):
+        last: dict[tuple[str, ...], Run] = {}
+        for run in context.journal.latest(step, until):
+            last.setdefault(tuple(run.parameters[name] for name in told_by), run)
+        found |= {run.run_id for run in last.values()}
+    return found
 
 
 def _measured(context: Context, step: str, sets: set[str], until: int | None) -> set[str]:

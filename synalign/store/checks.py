@@ -1,8 +1,9 @@
 """Promises that the tables keep, as SQL: `sql/checks/<name>.sql`, each of which returns the rows that break one.
 
 A check's head says what the rows are, `-- cure:` what to do about them, and `-- kind: leftover` that they do no harm.
-It reads `raw_<table>` (all rows), `kept_<table>` (those of finished runs), `records` (kept, of both sides), `vectors`
-(of all embedders), `all_calls` (of table and ledger), `owned` (rows by run) and `forgettings` (when records went).
+It reads `raw_<table>` (all rows), `kept_<table>` (those of finished runs), `records` (kept, of both sides), `embedded`
+(these and documents), `vectors` (of all embedders), `all_calls` (of table and ledger), `owned` (rows by run) and
+`forgettings` (when records went).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _RECORDS = "select '{0}' as origin, id, text, label, split, run_id from kept_{0}
 #: What checks read besides tables, and the tables that it is made of. Vectors stand for all of their tables.
 _MADE_OF = {
     "records": ("runs", "real", "synthetic"),
+    "embedded": ("runs", "real", "synthetic", "documents"),
     "all_calls": ("calls", "ledger"),
     "raw_all_ledger": ("ledger",),
     "vectors": ("vectors",),
@@ -110,6 +112,10 @@ def connect(lake: Lake, sound: set[str], vectors: Mapping[str, str], ledger: pa.
     for name in OWNED_BY_RUN:
         connection.execute(f"create view kept_{name} as from raw_{name} t semi join raw_runs r on r.run_id = t.run_id")
     connection.execute(f"create view records as {_RECORDS.format('real')} union all {_RECORDS.format('synthetic')}")
+    connection.execute(
+        "create view embedded as select origin, id, run_id, split from records union all "
+        "select 'document', id, run_id, 'train' from kept_documents"
+    )
     connection.register("raw_all_ledger", ledger)
     connection.execute(
         "create view all_calls as from raw_calls union all by name "

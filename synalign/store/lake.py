@@ -96,7 +96,7 @@ class Lake:
         """
         spec = spec or _spec_of(name)
         rows = _fitted(name, rows, self.schema(name, spec), spec)
-        with _mapped(name, "written"):
+        with mapped(name, "written"):
             table = self._open_or_create(name, spec)
             if not rows.num_rows:
                 return 0
@@ -107,10 +107,10 @@ class Lake:
         """Delete the rows that match the filter; no commit is made when there are none. Return how many there were."""
         if not self.exists(name):
             return 0
-        with _mapped(name, "read"):
+        with mapped(name, "read"):
             doomed = int(self.dataset(name).count_rows(filter=where))
         if doomed:
-            with _mapped(name, "written"):
+            with mapped(name, "written"):
                 self._open(name).delete(where)
         return doomed
 
@@ -131,7 +131,7 @@ class Lake:
                     f"The column {field.name!r} differs from {folded[field.name.lower()]!r} of table {name!r} by upper "
                     "and lower case only, which SQL does not tell apart. Rename it. Nothing was written."
                 )
-        with _mapped(name, "written"):
+        with mapped(name, "written"):
             table = self._open_or_create(name, spec)
             if new:
                 table.add_columns(pa.schema(new))
@@ -145,7 +145,7 @@ class Lake:
         if not self.exists(name):
             blank = _spec_of(name).schema.empty_table()
             return blank.select(list(columns)) if columns else blank
-        with _mapped(name, "read"):
+        with mapped(name, "read"):
             dataset = self.dataset(name)
             there = dataset.schema.names
             wanted = list(columns) if columns else None
@@ -187,7 +187,7 @@ class Lake:
         Raises:
             StoreError: if there is no such table, or it is damaged.
         """
-        with _mapped(name, "read"):
+        with mapped(name, "read"):
             yield from self.dataset(name).to_batches(columns=list(columns), filter=where)
 
     def scan(self, name: str) -> Iterator[pa.RecordBatch]:
@@ -196,7 +196,7 @@ class Lake:
         Raises:
             StoreError: if there is no such table, or it is damaged.
         """
-        with _mapped(name, "read"):
+        with mapped(name, "read"):
             for batch in self.dataset(name).to_batches():
                 batch.validate(full=True)
                 yield batch
@@ -208,7 +208,7 @@ class Lake:
             StoreError: if a version of it is damaged.
         """
         dataset = self.dataset(name)
-        with _mapped(name, "listed"):
+        with mapped(name, "listed"):
             there = dataset.all_files().read_all()["path"].to_pylist()
             named = set(dataset.tracked_files().read_all()["path"].to_pylist())
         # Beside what versions name: a hint at the newest version, and the names that Lance itself gives to versions.
@@ -228,7 +228,7 @@ class Lake:
         import lance
 
         path = self.path / f"{name}.lance"
-        with _mapped(f"{name} at {path}", "opened"):
+        with mapped(f"{name} at {path}", "opened"):
             return lance.dataset(str(path))
 
     def schema(self, name: str, spec: TableSpec | None = None) -> pa.Schema:
@@ -241,7 +241,7 @@ class Lake:
 
     def nearest(self, name: str, vector: Any, count: int, where: str, columns: Sequence[str]) -> pa.Table:
         """Return the `count` rows nearest by cosine distance to `vector` among those that match, nearest first."""
-        with _mapped(name, "searched"):
+        with mapped(name, "searched"):
             query = self._open(name).search(vector, vector_column_name="vector").distance_type("cosine")
             return query.where(where, prefilter=True).limit(count).select([*columns, "_distance"]).to_arrow()
 
@@ -252,7 +252,7 @@ class Lake:
         Only safe while no other process writes: files of a writer under way look like orphans.
         """
         dataset = self.dataset(name)
-        with _mapped(name, "compacted"):
+        with mapped(name, "compacted"):
             if len(dataset.get_fragments()) > FEW_FRAGMENTS:
                 dataset.optimize.compact_files()
             dataset.cleanup_old_versions(older_than=KEEP_VERSIONS, delete_unverified=True)
@@ -266,7 +266,7 @@ class Lake:
         """
         if not self.exists(name):
             return 0
-        with _mapped(name, "read"):
+        with mapped(name, "read"):
             return int(self.dataset(name).count_rows(filter=where))
 
     def expunge(self, name: str) -> None:
@@ -279,7 +279,7 @@ class Lake:
         Raises:
             StoreError: if it cannot be done. The rows there are stay as they are then.
         """
-        with _mapped(name, "cleaned"):
+        with mapped(name, "cleaned"):
             dataset = self.dataset(name)
             for tag in dataset.tags.list():
                 dataset.tags.delete(tag)
@@ -302,7 +302,7 @@ class Lake:
         """
         import lance
 
-        with _mapped(name, "read"):
+        with mapped(name, "read"):
             for version in self.dataset(name).versions():
                 yield from lance.dataset(str(self.path / f"{name}.lance"), version=version["version"]).to_batches(
                     batch_size=_TOGETHER
@@ -320,7 +320,7 @@ class Lake:
         root = self.path / f"{name}.lance"
         named: set[str] = set()
         found: list[Path] = []
-        with _mapped(name, "read"):
+        with mapped(name, "read"):
             for version in self.dataset(name).versions():
                 for fragment in lance.dataset(str(root), version=version["version"]).get_fragments():
                     named |= {file.path for file in fragment.data_files()}
@@ -388,7 +388,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 
 @contextmanager
-def _mapped(name: str, done: str) -> Iterator[None]:
+def mapped(name: str, done: str) -> Iterator[None]:
     """Raise what Lance and LanceDB raise as StoreError. They have no error root of their own."""
     try:
         yield

@@ -16,6 +16,9 @@ _KEY = {"lance-schema:unenforced-primary-key": "true"}
 REAL, SYNTHETIC = "real", "synthetic"
 ORIGINS = (REAL, SYNTHETIC)
 
+#: What stands in the column `origin` of a table of vectors for those of documents, which are on neither side.
+DOCUMENT = "document"
+
 #: Splits that a record may be in. Only `train` is ever fitted on.
 SPLITS = ("train", "validation", "test")
 
@@ -147,6 +150,13 @@ TABLES: dict[str, TableSpec] = {
         share=_F, strength=_F, quality=_B, label_shares=_S, effective_size=_F, accuracy=_F, macro_f1=_F, log_loss=_F,
         calibration_error=_F, seconds=_F,
     ),
+    "documents": _spec("id", id=_S, text=_S, run_id=_S),
+    "retrievers": _spec(
+        "run_id",
+        run_id=_S, name=_S, trained_on=_S, embedder=_S, dimensions=_I, settings=_S, share=_F, real_pairs=_I,
+        synthetic_pairs=_I, documents=_I, index_kind=_S, probes=_I, refine=_I, index_recall=_F, index_goal=_F,
+        train_seconds=_F, index_seconds=_F, state=pa.large_binary(),
+    ),
     "rankings": _spec(
         "run_id retriever query_id rank", run_id=_S, retriever=_S, query_id=_S, rank=_I, document_id=_S, score=_F
     ),
@@ -198,6 +208,12 @@ def vectors_spec(dimensions: int) -> TableSpec:
 def vectors_table(embedder: str) -> str:
     """Return the name of the table that holds the vectors of one embedder."""
     return f"vectors_{embedder}"
+
+
+def index_table(run_id: str) -> str:
+    """Return the name of the table that holds the vectors of the documents as one retriever makes them. It is laid out
+    as a table of vectors, all of the origin "document"."""
+    return f"index_{run_id}"
 
 
 def empty(name: str) -> pa.Table:

@@ -31,7 +31,7 @@ VERBS = (
     "init", "ingest", "embed", "cluster", "select", "estimate", "reason", "generate", "annotate", "record", "align",
     "run", "status", "sql", "sample", "score", "weights", "check", "search", "export", "exclude", "include", "gc",
     "runs", "diff", "explain", "tag", "forget", "publish", "fsck", "version", "ab", "experiment",
-    "evaluate", "learning-curve", "text-quality",
+    "evaluate", "learning-curve", "text-quality", "documents", "retriever", "retrieve", "evaluate-retrieval",
 )  # fmt: skip
 
 SETTINGS = """

@@ -50,6 +50,18 @@ CASES: dict[str, dict[str, Any]] = {
         ]
     },
     "generate/single_stage": WRITING,
+    "generate/queries": {
+        "task": TASK,
+        "document": {
+            "id": "akku-7",
+            "text": "Der Akku wird in 40 Minuten geladen.\n\n<b>Nie</b> über Nacht & {{ nie }}",
+        },
+        "demonstrations": SHOWN,
+        "attributes": [{"name": "length", "kind": "number", "value": "5"}],
+        "written": ["Wie lange lädt er?"],
+        "count": 4,
+        "redacted": False,
+    },
     "annotate/records": {"task": TASK, "attributes": WANTED, "records": NUMBERED},
     "judge/records": {"task": TASK, "demonstrations": SHOWN, "label": LABEL, "labels": LABELS, "records": NUMBERED},
     "repair/answer": {

@@ -29,11 +29,12 @@ RUNS = [
     "align_other_1", "align_other_2", "align_strong", "measure_1", "measure_2", "measure_strong", "round_1",
     "round_again", "select_other", "select_2", "annotate_1", "annotate_2",
     "evaluate", "learning_curve", "text_quality_1", "text_quality_2",
+    "documents", "retriever", "rank",
 ]  # fmt: skip
 #: The selections that led to others; the current one is that of the second round.
 INPUTS = {
     "select": ["cluster"], "select_other": ["cluster"], "select_2": ["cluster", "generate", "select"],
-    "generate": ["select", "reason"],
+    "generate": ["select", "reason"], "rank": ["retriever"],
 }  # fmt: skip
 ROUND_OF = {"select": 1, "select_other": 1, "select_2": 2, "round_1": 1, "round_again": 1}
 #: Runs gone back to, in that order, after all had finished.
@@ -476,6 +477,7 @@ def _measured() -> dict[str, list[dict[str, Any]]]:
         for run, found in TEXT_FIGURES.items()
         for (metric, scope), (value, low, high) in found.items()
     ]  # fmt: skip
+    metrics.append({"run_id": "rank", "metric": "mrr_at_10", "scope": "near", "split": "test", "value": 0.5})
     label_of = {row["id"]: row["label"] for row in TRAIN}
     witness = [
         {
@@ -503,7 +505,18 @@ def _measured() -> dict[str, list[dict[str, Any]]]:
         "evaluations": evaluations,
         "witness": witness,
         "neighbours": neighbours,
+        **_retrieved(),
         **_compared(),
+    }
+
+
+def _retrieved() -> dict[str, list[dict[str, Any]]]:
+    """The rows of retrieval; what its relations show is tested with the steps."""
+    return {
+        "documents": [{"id": "d1", "text": "document 1", "run_id": "documents"}],
+        "retrievers": [
+            {"run_id": "retriever", "name": "near", "trained_on": "real", "embedder": "lsa", "dimensions": 2}
+        ],
     }
 
 
