@@ -50,7 +50,7 @@ def test_charts_are_drawn(root: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "worth, in real records" in done.stdout
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
-    assert "test accuracy" in (tmp_path / "curve.svg").read_text()
+    assert "Test accuracy" in (tmp_path / "curve.svg").read_text()
 
 
 def test_a_chart_that_cannot_be_drawn_is_refused_before_anything_is_trained(root: Path, tmp_path: Path) -> None:
