@@ -165,7 +165,8 @@ def test_a_new_workspace_is_of_the_newest_schema(blank: Path) -> None:
 GIVEN: dict[str, list[str]] = {
     "ingest": [str(CORPUS)], "record": ["out.jsonl"], "sql": ["select 1"], "sample": ["1"], "search": ["x"],
     "export": ["out.csv"], "exclude": ["true"], "include": ["true"], "diff": ["v1"], "explain": ["x"],
-    "documents": [str(CORPUS)], "retrieve": ["x"],
+    "documents": [str(CORPUS)], "retrieve": ["x"], "ab": ["x", "y"],
+    "experiment": [str(CORPUS), "--metric", "x"],
 }  # fmt: skip
 COMMANDS = sorted(command.name or command.callback.__name__ for command in app.registered_commands)  # type: ignore[union-attr]
 

@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_python_blocks_run_and_the_join_gives_all_weight(folder: Path) -> None:
-    assert len(blocks("python")) == 5
+    assert len(blocks("python")) == 7
     assert (folder / "drawn.parquet").is_file()
     assert (folder / "drawn.parquet.md").is_file()
     with duckdb.connect() as connection:
