@@ -1,9 +1,10 @@
 """How sure a figure of a sample is: intervals of shares, of ratios and quantiles, and of what depends on a size.
 
-The interval of a share is Wilson's ("Probable Inference", JASA 22, 1927): it says something where nothing was found.
-Ratios and quantiles are bootstrapped over records (Efron and Tibshirani 1993). How many different words there are is
-neither: it depends on the size of the sample, and a bootstrap, which repeats records, would count too few. Such figures
-are computed on parts of the sample, drawn without replacement (Politis, Romano and Wolf, "Subsampling", 1999).
+That of a mean over seeds is Student's t. The interval of a share is Wilson's ("Probable Inference", JASA 22, 1927): it
+says something where nothing was found. Ratios and quantiles are bootstrapped over records (Efron and Tibshirani 1993).
+How many different words there are is neither: it depends on the size of the sample, and a bootstrap, which repeats
+records, would count too few. Such figures are computed on parts of the sample, drawn without replacement (Politis,
+Romano and Wolf, "Subsampling", 1999).
 """
 
 from __future__ import annotations
@@ -29,6 +30,22 @@ class Interval(NamedTuple):
     value: float
     low: float
     high: float
+
+
+def t_interval(values: Any, level: float = 0.95) -> Interval:
+    """Return the mean of values and its interval by Student's t: of one value for each seed, that over the seeds.
+
+    Raises:
+        NumericsError: if there are fewer than two, or one is not finite.
+    """
+    from scipy import stats
+
+    found = as_vector("values", values, _length(values))
+    if len(found) < 2:
+        raise NumericsError(f"An interval is of two values or more; given: {len(found)}.")
+    mean = float(found.mean())
+    half = float(stats.t.ppf((1 + level) / 2, len(found) - 1) * found.std(ddof=1) / math.sqrt(len(found)))
+    return Interval(mean, mean - half, mean + half)
 
 
 def share_interval(present: Any, weights: Any = None) -> Interval:

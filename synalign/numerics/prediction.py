@@ -1,8 +1,7 @@
-"""How good predicted probabilities are, and intervals of figures over seeds."""
+"""How good predicted probabilities are, and the order in which training records are drawn."""
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,32 +71,6 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = B
     parts = np.array_split(order, min(bins, len(order)))
     gaps = [len(part) * abs(float(confidence[part].mean() - correct[part].mean())) for part in parts]
     return sum(gaps) / len(order)
-
-
-class Interval(NamedTuple):
-    """A mean, and the ends of its 95% interval; None where there are fewer than two values."""
-
-    mean: float
-    low: float | None
-    high: float | None
-
-
-def t_interval(values: Any, level: float = 0.95) -> Interval:
-    """Return the mean of values and its interval by Student's t: of one value for each seed, that over the seeds.
-
-    Raises:
-        NumericsError: if there is none, or one is not finite.
-    """
-    from scipy import stats
-
-    found = np.asarray(values, dtype=np.float64)
-    if found.ndim != 1 or not len(found) or not np.isfinite(found).all():
-        raise NumericsError(f"An interval is of one finite value or more; given: {found}.")
-    mean = float(found.mean())
-    if len(found) < 2:
-        return Interval(mean, None, None)
-    half = float(stats.t.ppf((1 + level) / 2, len(found) - 1) * found.std(ddof=1) / math.sqrt(len(found)))
-    return Interval(mean, mean - half, mean + half)
 
 
 def stratified_order(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:

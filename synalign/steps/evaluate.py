@@ -17,9 +17,9 @@ from synalign.config import Evaluate, override
 from synalign.errors import UsageError
 from synalign.ids import child_seed
 from synalign.models.registry import classifier
+from synalign.numerics.intervals import t_interval
 from synalign.numerics.learning_curve import worth
 from synalign.numerics.mixtures import REFERENCE, Method
-from synalign.numerics.prediction import t_interval
 from synalign.numerics.strength import FOLDS
 from synalign.steps import embed as embedding
 from synalign.steps.ablation import Verdict, draw, judge_draw

@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from synalign.errors import NumericsError
-from synalign.numerics.intervals import quantile_interval, ratio_interval, share_interval, subsample_interval
+from synalign.numerics.intervals import (
+    quantile_interval,
+    ratio_interval,
+    share_interval,
+    subsample_interval,
+    t_interval,
+)
 
 
 @pytest.mark.parametrize(("there", "size"), [(0, 30), (3, 30), (30, 30), (1, 1), (700, 2000)])
@@ -93,3 +99,12 @@ def test_ends_lie_around_the_value(records: list[tuple[bool, float]]) -> None:
         assert found.low <= found.value <= found.high
     assert share_interval(present, weights).low >= 0
     assert share_interval(present, weights).high <= 1
+
+
+def test_the_interval_of_a_mean_is_scipys_and_one_value_has_none() -> None:
+    values = np.random.default_rng(0).normal(size=7)
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert t_interval(values) == pytest.approx((values.mean(), low, high))
+    for bad in ([], [2.0], [1.0, np.inf]):
+        with pytest.raises(NumericsError):
+            t_interval(bad)

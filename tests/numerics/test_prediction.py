@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 from sklearn import metrics
 
 from synalign.errors import NumericsError
-from synalign.numerics.prediction import calibration_error, scores, stratified_order, t_interval
+from synalign.numerics.prediction import calibration_error, scores, stratified_order
 
 
 def _table(n: int = 200, labels: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -70,17 +69,6 @@ def test_calibrated_predictions_have_a_small_error_and_it_shrinks() -> None:
 def test_what_is_no_prediction_is_refused(table: object, labels: object, said: str) -> None:
     with pytest.raises(NumericsError, match=said):
         scores(table, np.asarray(labels))
-
-
-def test_the_interval_is_scipys_and_one_value_has_none() -> None:
-    values = np.random.default_rng(0).normal(size=7)
-    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert t_interval(values) == pytest.approx((values.mean(), low, high))
-    assert t_interval([2.0]) == (2.0, None, None)
-    with pytest.raises(NumericsError):
-        t_interval([])
-    with pytest.raises(NumericsError):
-        t_interval([1.0, np.inf])
 
 
 @settings(max_examples=60, deadline=None)

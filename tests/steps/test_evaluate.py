@@ -13,8 +13,8 @@ import synalign as sa
 from synalign.errors import UsageError
 from synalign.models.logistic import Logistic
 from synalign.models.protocol import Examples
+from synalign.numerics.intervals import t_interval
 from synalign.numerics.mixtures import METHODS
-from synalign.numerics.prediction import t_interval
 from tests.steps.workspaces import copy, corpus, one, rows
 
 NAMES = {method.name for method in METHODS}
