@@ -188,20 +188,20 @@ def results(rows: list[dict[str, Any]], seeds: list[int]) -> str:
     lines += [f"SynAlign {sa.__version__}; {versions}; Python {platform.python_version()}; {machine()}.", ""]
     chosen = [row for row in rows if row["method"] == "real+weighted"]
     lines += ["## Real + weighted against real alone", ""]
-    lines += ["| data | embedder | real alone % | real + weighted % | difference | worst draw | better |"]
-    lines += ["| --- | --- | --- | --- | --- | --- | --- |"]
+    lines += ["| data | embedder | real alone % | real + weighted % | difference | worst draw | draws | better |"]
+    lines += ["| --- | --- | --- | --- | --- | --- | --- | --- |"]
     for row in chosen:
         alone = row["accuracy"] - row["accuracy_over_real"]
         low = row["accuracy_over_real"] - row["accuracy_over_real_half"]
         high = row["accuracy_over_real"] + row["accuracy_over_real_half"]
         better = "yes" if low > 0 else "no, worse" if high < 0 else "not shown"
         cells = [row["case"], row["encoder"], f"{100 * alone:.1f}", f"{100 * row['accuracy']:.1f}"]
-        cells += [points(row, "over_real"), f"{100 * row['worst_over_real']:+.1f}", better]
+        cells += [points(row, "over_real"), f"{100 * row['worst_over_real']:+.1f}", str(row["draws"]), better]
         lines.append(f"| {' | '.join(cells)} |")
     for case, encoder in dict.fromkeys((row["case"], row["encoder"]) for row in rows):
         own = [row for row in rows if (row["case"], row["encoder"]) == (case, encoder)]
         plain = next(row["unweighted_draws"] for row in own if row["method"] == "real+weighted")
-        lines += ["", f"## {case}, {encoder}", "", *table(own), ""]
+        lines += ["", f"## {case}, {encoder}, {own[0]['draws']} draws", "", *table(own), ""]
         lines += [f"In {plain} of {own[0]['draws']} draws `real+weighted` took no weighting."]
     return "\n".join(lines) + "\n"
 
