@@ -190,8 +190,8 @@ def _newest(context: Context, retriever: str) -> str:
     there = context.lake.read("rankings", ["retriever"], is_in("run_id", finished))["retriever"].unique()
     if not len(there):
         raise NotReadyError(
-            "There are no rankings to compare yet. Have two retrievers rank the test queries first: each then has rows "
-            "in the relation rankings."
+            "There are no rankings to compare yet. Have two retrievers rank the test queries first: "
+            "ws.evaluate_retrievers() ('synalign evaluate-retrieval DIR')."
         )
     raise UsageError(f"No rankings are called {retriever!r}; there are: {', '.join(sorted(there.to_pylist()))}.")
 

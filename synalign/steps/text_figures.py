@@ -60,9 +60,9 @@ _SHARES = {"emoji_rate": "emoji", "url_rate": "urls"}
 Row = dict[str, Any]
 
 
-def figures(texts: Texts, leakage: Leakage, seed: int) -> Iterator[Row]:
+def figures(texts: Texts, leakage: Leakage, base: Leakage, seed: int) -> Iterator[Row]:
     """Yield the rows of `metrics`: metric, scope, value, low, high and sizes. One that cannot be computed is left out;
-    `texts.notes` then says why."""
+    `texts.notes` then says why. `leakage` is into synthetic texts, `base` into the real ones it is held against."""
     coder, marker = Coder(word_tokens), Coder(marks)
     reference = _Reference(
         coded(coder, texts.reference), coded(marker, texts.reference), form(texts.reference), texts.vectors
@@ -70,9 +70,10 @@ def figures(texts: Texts, leakage: Leakage, seed: int) -> Iterator[Row]:
     for side in texts.sides:
         for metric, found, size in _sums(side, reference, coder, seed):
             yield _row(side, metric, found, len(side.texts), size)
-        for kind, present in leakage.of(side.texts).items():
+        into, sources = (base, texts.others) if side.scope == REAL_SIDE else (leakage, texts.sources)
+        for kind, present in into.of(side.texts).items():
             if kind != "test_copy" or side.scope != REAL_SIDE:
-                yield _row(side, kind, share_interval(present, side.weights), len(side.texts), len(texts.sources))
+                yield _row(side, kind, share_interval(present, side.weights), len(side.texts), len(sources))
     real = next((side for side in texts.sides if side.scope == REAL_SIDE), None)
     copies = leakage.of(texts.reference).get("test_copy")
     if real is not None and copies is not None:

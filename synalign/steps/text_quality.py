@@ -65,7 +65,9 @@ def text_quality(
     context.progress("comparing texts", 0, 2)
     inner = child_seed(start, STEP)
     texts = choose_texts(context, found, chosen.name, sample, inner)
-    leakage = Leakage(texts.sources, texts.test, float(copied), float(near))
+    leakage, base = (
+        Leakage(sources, texts.test, float(copied), float(near)) for sources in (texts.sources, texts.others)
+    )
     context.progress("comparing texts", 1, 2)
     common = {
         "run_id": plan.run_id,
@@ -74,7 +76,7 @@ def text_quality(
         "split": texts.split,
         "seed": start,
     }
-    rows = [common | row for row in figures(texts, leakage, inner)]
+    rows = [common | row for row in figures(texts, leakage, base, inner)]
     context.lake.insert("metrics", pa.Table.from_pylist(rows, schema=TABLES["metrics"].schema))
     context.progress("comparing texts", 2, 2)
     notes = [*texts.notes, *([] if run is None else stale_weights(context, run))]

@@ -46,12 +46,14 @@ class TextSide:
 @dataclass(frozen=True)
 class Texts:
     """What is compared. reference, vectors: real training texts to be near to, and float32 [n, d]. sources: those that
-    copies are looked for in. test: all test texts. sides: of the real, raw and weighted scopes, those that there are.
+    copies among synthetic texts are looked for in, all of them; others: those for real texts, which are not among them.
+    test: all test texts. sides: of the real, raw and weighted scopes, those that there are.
     split: where the real side is from. notes: what to say of it."""
 
     reference: list[str]
     vectors: np.ndarray
     sources: list[str]
+    others: list[str]
     test: list[str]
     sides: list[TextSide]
     split: str
@@ -117,19 +119,27 @@ def choose_texts(context: Context, found: Records, embedder: str, sample: int, s
         sides.append(TextSide(scope, texts.gather(rows).to_list(), weights, texts.gather(drawn).to_list(), matrix))
     amount = reference["multiplicity"].to_numpy().astype(np.float64)
     near = _drawn(amount, sample, child_seed(seed, "reference"))
-    sources = reference["text"].unique(maintain_order=True)
-    if sources.len() > MAX_SOURCES:
-        notes.append(f"copies were looked for in {MAX_SOURCES:,} of the {sources.len():,} real training texts")
-        sources = sources.sample(MAX_SOURCES, seed=child_seed(seed, "sources"))
+    sources, others = (_sources(frame, child_seed(seed, "sources"), notes) for frame in (train, reference))
     return Texts(
         reference["text"].gather(near).to_list(),
         _vectors(context, embedder, REAL, reference["id"], near),
-        sources.to_list(),
+        sources,
+        others,
         test["text"].to_list(),
         sides,
         split,
         notes,
     )
+
+
+def _sources(frame: pl.DataFrame, seed: int, notes: list[str]) -> list[str]:
+    """Return the different texts of records, at most MAX_SOURCES of them."""
+    texts = frame["text"].unique(maintain_order=True)
+    if texts.len() > MAX_SOURCES:
+        said = f"copies were looked for in {MAX_SOURCES:,} of the {texts.len():,} real training texts"
+        notes += [said] if said not in notes else []
+        texts = texts.sample(MAX_SOURCES, seed=seed)
+    return texts.to_list()
 
 
 def _synthetic(context: Context, run: Run | None) -> pl.DataFrame:

@@ -218,9 +218,7 @@ def test_a_known_difference_is_seen_with_the_stated_power(repetitions: int) -> N
     assert 0.05 < lift < 0.12
     needed = stopping_time(lift, power, alpha, float((known == 0).mean()), seed=5, repetitions=20_000).needed
     better, worse = detected(found, needed, lift, repetitions, alpha)
-    print(
-        f"lift {lift:.3f}: found in {better} of {repetitions}, {power:g} stated; the other in {worse}; {needed} looks"
-    )  # noqa: T201
+    print(f"lift {lift:.3f}: found {better} times of {repetitions}, {power:g} stated; the other {worse}")  # noqa: T201
     low, high = binom.ppf([0.0005, 0.9995], repetitions, power)
     assert low <= better <= high, (better, needed, lift)
     assert worse <= binom.ppf(0.9995, repetitions, alpha / 2)

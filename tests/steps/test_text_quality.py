@@ -245,3 +245,12 @@ def test_what_is_lacking_is_said(tmp_path: Path) -> None:
     workspace.exclude("true")
     with pytest.raises(NotReadyError, match="include"):
         workspace.text_quality()
+
+
+def test_without_a_test_split_copies_are_looked_for_in_all_training_texts(tmp_path: Path) -> None:
+    frame = corpus().head(120)
+    workspace = make(tmp_path / "w", frame, frame)
+    workspace.text_quality()
+    found = figures(workspace)
+    assert found["copied", "raw"]["value"] == 1.0
+    assert found["copied", "real"]["value"] < 0.5
