@@ -71,3 +71,16 @@ def test_without_weights(blank: Path):
     workspace.ingest(pl.DataFrame({"text": ["a"]}))
     with pytest.raises(NotReadyError, match="align"):
         workspace.training_data()
+
+
+def test_effective_weights_sum_to_their_effective_number(filled: sa.Workspace) -> None:
+    data = filled.training_data(synthetic_share=0.5)
+    number = data.sample_weight.sum() ** 2 / (data.sample_weight**2).sum()
+    assert data.effective_weight.sum() == pytest.approx(number)
+    assert number < len(data)
+    np.testing.assert_allclose(
+        data.effective_weight / data.effective_weight[0], data.sample_weight / data.sample_weight[0]
+    )
+    alone = filled.training_data(synthetic_share=0)
+    if len(set(alone.sample_weight.tolist())) == 1:  # real records that each count once
+        np.testing.assert_allclose(alone.effective_weight, 1.0)
