@@ -46,6 +46,8 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/exploration.py
 	$(BIN)/python benchmarks/llm.py
 	$(BIN)/python benchmarks/sql.py
+	$(BIN)/python benchmarks/utility.py
+	$(BIN)/python benchmarks/retrieval.py
 
 docs: $(VENV)/.installed
 	$(BIN)/python -m tools.sql_reference

@@ -44,6 +44,33 @@ def test_absent_data_is_named(name: str, tmp_path: Path) -> None:
     assert "--data" in done.stderr
 
 
+def test_absent_data_of_pairs_is_named(tmp_path: Path) -> None:
+    done = _run("utility", "--quick", "--data", str(tmp_path))
+    assert done.returncode == 1
+    assert str(tmp_path / "tweet_sentiment" / "real_train.jsonl") in done.stderr
+    assert "--data" in done.stderr
+
+
+@pytest.mark.long
+def test_utility_quick(tmp_path: Path) -> None:
+    if not (DATA / "real_train.jsonl").exists():
+        pytest.skip(f"the shared data is absent: {DATA}")
+    rows, table = tmp_path / "rows.json", tmp_path / "RESULTS.md"
+    done = _run("utility", "--quick", "--case", "supergen", "--json", str(rows), "--write", str(table))
+    assert done.returncode == 0, done.stderr
+    found = {row["method"]: row for row in json.loads(rows.read_text())}
+    assert len(found) == 11
+    assert all({"case", "method", "seconds", "peak_mb"} <= row.keys() for row in found.values())
+    assert all(abs(row["accuracy"] - 0.6) < 0.2 and 0 < row["log_loss"] < 2 for row in found.values())
+    assert found["real"]["share"] == 0
+    assert found["synthetic"]["share"] == 1
+    # What one run kept is in the file of another.
+    again = _run("utility", "--case", "nothing", "--with", str(rows), "--write", str(tmp_path / "again.md"))
+    assert again.returncode == 0, again.stderr
+    mine, theirs = (path.read_text().split("## Real + weighted")[1] for path in (table, tmp_path / "again.md"))
+    assert mine == theirs
+
+
 @pytest.mark.long
 def test_alignment_quick(tmp_path: Path) -> None:
     if not (DATA / "real_train.jsonl").exists():
