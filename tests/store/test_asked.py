@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +10,7 @@ from duckdb import DuckDBPyConnection
 import synalign as sa
 from synalign.errors import SqlError
 from synalign.store import query, statements
+from tests.store.comparing import rows
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +32,7 @@ def made(workspace: sa.Workspace, monkeypatch: pytest.MonkeyPatch) -> list[objec
 @pytest.mark.parametrize("name", query.relation_names())
 def test_a_relation_is_made_with_what_it_needs(measured: sa.Workspace, whole: DuckDBPyConnection, name: str) -> None:
     with measured._connected([name]) as connection:
-        assert Counter(map(repr, connection.execute(f"from {name}").fetchall())) == Counter(
-            map(repr, whole.execute(f"from {name}").fetchall())
-        )
+        assert rows(connection, name) == rows(whole, name)
 
 
 @pytest.mark.parametrize("macro", [statement.name for statement in statements.load("macros")])

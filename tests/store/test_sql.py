@@ -22,6 +22,7 @@ from synalign.errors import SqlError, StoreError
 from synalign.store import catalog, query, statements
 from synalign.store.schemas import TABLES
 from synalign.workspace import CATALOG_NAME
+from tests.store.comparing import comparable, rows
 
 AREAS = ("base", "views", "macros", "queries")
 FILES = [(area, name) for area in AREAS for name in resources.names(f"sql/{area}", ".sql")]
@@ -38,21 +39,6 @@ for name in names:
 assert "synalign" not in sys.modules and "pyarrow" not in sys.modules
 print(json.dumps(found))
 """
-
-
-def rows(connection, name: str) -> list[str]:
-    """Every row as JSON text, in order."""
-    found = connection.sql(f"select to_json(x)::varchar as r from {name} as x").fetchall()
-    return comparable([row[0] for row in found])
-
-
-def comparable(found: list[str]) -> list[str]:
-    """The rows with their numbers to 12 digits, in order: sums differ in the last bits with the order of addition."""
-
-    def short(text: str) -> float:
-        return float(f"{float(text):.12g}")
-
-    return sorted(json.dumps(json.loads(row, parse_float=short)) for row in found)
 
 
 @pytest.fixture(scope="module", params=["filled", "measured"])
