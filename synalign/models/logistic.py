@@ -21,7 +21,6 @@ class Logistic:
 
     penalty: float = 1.0
     name: str = "logistic"
-    fast: bool = True
 
     def __post_init__(self) -> None:
         """Check the settings."""

@@ -45,7 +45,6 @@ class Network:
     least_steps: int = 200
     device: str = "cpu"
     name: str = "network"
-    fast: bool = False
 
     def __post_init__(self) -> None:
         """Check the settings."""

@@ -40,17 +40,12 @@ class Fitted(Protocol):
 
 
 class Classifier(Protocol):
-    """A kind of model with its settings. `name`: what the user calls it. `fast`: whether it is fitted in so short a
-    time that cross-validation may fit it a hundred times. `fit` honours every sample weight, and is a function of its
-    arguments alone: the same seed gives the same model."""
+    """A kind of model with its settings. `name`: what the user calls it. `fit` honours every sample weight, and is a
+    function of its arguments alone: the same seed gives the same model."""
 
     @property
     def name(self) -> str:
         """What the user calls it."""
-
-    @property
-    def fast(self) -> bool:
-        """Whether it is fitted in well under a second."""
 
     def fit(self, examples: Examples, labels: int, seed: int) -> Fitted:
         """Fit it to examples whose codes are below `labels`. A label that no example has gets probability 0.

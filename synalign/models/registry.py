@@ -30,14 +30,14 @@ def classifier(name: str, /, **settings: Any) -> Classifier:
         UsageError: if there is no such classifier, it has no such setting, or a value is not allowed.
     """
     if name.startswith(PREFIX):
-        _check(name, Transformer, settings, {"model", "name", "fast"})
+        _check(name, Transformer, settings, {"model", "name"})
         return Transformer(name.removeprefix(PREFIX), **settings)
     kind = KINDS.get(name)
     if kind is None:
         near = difflib.get_close_matches(name.lower(), ALLOWED, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise UsageError(f"There is no classifier {name!r}.{hint} Allowed: {', '.join(ALLOWED)}.")
-    _check(name, kind, settings, {"name", "fast"})
+    _check(name, kind, settings, {"name"})
     return kind(**settings)
 
 

@@ -43,7 +43,6 @@ class Tfidf:
 
     penalty: float = 0.3
     name: str = "tfidf"
-    fast: bool = False
 
     def __post_init__(self) -> None:
         """Check the settings."""

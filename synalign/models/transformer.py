@@ -56,7 +56,6 @@ class Transformer:
     max_length: int = 128
     device: str = "cpu"
     download: bool = False
-    fast: bool = False
     name: str = field(init=False)
 
     def __post_init__(self) -> None:

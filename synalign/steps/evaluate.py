@@ -20,7 +20,7 @@ from synalign.models.registry import classifier
 from synalign.numerics.intervals import t_interval
 from synalign.numerics.learning_curve import worth
 from synalign.numerics.mixtures import REFERENCE, Method
-from synalign.numerics.strength import FOLDS
+from synalign.numerics.strength import FOLDS, paired
 from synalign.steps import embed as embedding
 from synalign.steps.ablation import Verdict, draw, judge_draw
 from synalign.steps.align import align_inputs
@@ -36,6 +36,9 @@ _TABLES = ("evaluations", "metrics")
 
 #: Figures of a model; the columns of `evaluations` and the names in `metrics`.
 FIGURES = ("accuracy", "macro_f1", "log_loss", "calibration_error")
+
+#: What a figure's paired difference is called, and the method that it is from.
+AGAINST = (("gain", REFERENCE), ("over_real", "real"))
 
 #: The methods of a learning curve.
 CURVE = ("real", REFERENCE, "real+weighted")
@@ -216,17 +219,15 @@ def _figures(
         for figure in FIGURES:
             values = np.array([verdict.row[figure] for verdict in own])
             found.append(sizes | _interval(figure, values))
-            for against, other in (("gain", REFERENCE), ("over_real", "real")):
+            for against, other in AGAINST:
                 if other in names and other != name:
                     theirs = np.array([verdict.row[figure] for verdict in verdicts[other, size]])
                     found.append(sizes | _interval(f"{figure}_{against}", values - theirs))
         found.append(sizes | {"metric": "accuracy_test_error", "value": _test_error(own)})
-        if REFERENCE in names and name != REFERENCE:
-            error = _test_error(own, verdicts[REFERENCE, size])
-            found.append(sizes | {"metric": "accuracy_gain_test_error", "value": error})
-        if "real" in names and name != "real":
-            error = _test_error(own, verdicts["real", size])
-            found.append(sizes | {"metric": "accuracy_over_real_test_error", "value": error})
+        for against, other in AGAINST:
+            if other in names and other != name:
+                error = _test_error(own, verdicts[other, size])
+                found.append(sizes | {"metric": f"accuracy_{against}_test_error", "value": error})
     return found
 
 
@@ -263,10 +264,9 @@ def _interval(metric: str, values: np.ndarray) -> dict[str, Any]:
 
 def _test_error(own: Sequence[Verdict], other: Sequence[Verdict] = ()) -> float:
     """Return the standard error that comes of the test records being few: of the mean over seeds, record by record."""
-    values = np.mean([verdict.correct for verdict in own], axis=0)
-    if other:
-        values = values - np.mean([verdict.correct for verdict in other], axis=0)
-    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
+    mine = np.mean([verdict.correct for verdict in own], axis=0)
+    theirs = np.mean([verdict.correct for verdict in other], axis=0) if other else np.zeros_like(mine)
+    return paired(mine, theirs)[1]
 
 
 def _counts(

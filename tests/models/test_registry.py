@@ -17,7 +17,6 @@ def test_names() -> None:
     assert classifier("transformers/a/b", epochs=2) == Transformer("a/b", epochs=2)
     for name in ("logistic", "tfidf", "network", "transformers/a/b"):
         assert classifier(name).name == name
-        assert classifier(name).fast == (name == "logistic")
 
 
 @pytest.mark.parametrize(("name", "near"), [("Logistic", "logistic"), ("tf-idf", "tfidf"), ("networks", "network")])
