@@ -157,7 +157,7 @@ def _vectors(
     sides: dict[str, list[str]], fit: int, dimensions: int, random: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Embed as `synalign embed` does by default, fitted to `fit` texts of each side."""
-    from synalign.numerics.lsa import fit_lsa
+    from synalign.numerics.core.lsa import fit_lsa
 
     chosen = []
     for side in ("real", "synthetic"):
@@ -168,7 +168,7 @@ def _vectors(
 
 
 def _map(real: np.ndarray, sizes: Sizes) -> Row:
-    from synalign.numerics.kernels import median_distance
+    from synalign.numerics.selection.kernels import median_distance
 
     bandwidth = median_distance(real, SEED)
     return {"dimensions": real.shape[1], "features": sizes.features, "bandwidths": bandwidth, "seed": SEED}
@@ -181,8 +181,8 @@ def _folder(folder: Path, drawn: Row) -> None:
 
 def reference(folder: Path, strengths: list[float]) -> list[Row]:
     """Return the least objective at each eps, and what uniform weights reach there."""
-    from synalign.numerics.blocks import FeatureBlocks
-    from synalign.numerics.dual import solve_dual
+    from synalign.numerics.alignment.dual import solve_dual
+    from synalign.numerics.core.blocks import FeatureBlocks
 
     problem = peers.Problem.load(folder)
     target, blocks = problem.features.mean(problem.real), FeatureBlocks(problem.features, problem.synthetic)
@@ -199,8 +199,8 @@ def reference(folder: Path, strengths: list[float]) -> list[Row]:
 
 def synalign(folder: Path, runs: Sequence[tuple[str, float, float]], eps: float) -> list[Row]:
     """Run this solver for each (method's name, eps to solve for, relative gap); measured at the case's eps."""
-    from synalign.numerics.blocks import FeatureBlocks
-    from synalign.numerics.dual import solve_dual
+    from synalign.numerics.alignment.dual import solve_dual
+    from synalign.numerics.core.blocks import FeatureBlocks
 
     problem = peers.Problem.load(folder)
     blocks, times = None, []

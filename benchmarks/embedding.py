@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from synalign.numerics.lsa import fit_lsa
+from synalign.numerics.core.lsa import fit_lsa
 
 CORPUS = Path(__file__).resolve().parents[1] / "fixtures" / "support.csv"
 SEED = 0

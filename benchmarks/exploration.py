@@ -32,13 +32,13 @@ from sklearn.cluster import kmeans_plusplus
 from strength import DATA, Vectors, interval, read
 
 import synalign as sa
-from synalign.numerics.clustering import choose_k, fit_clusters
-from synalign.numerics.demonstrations import choose_demonstrations, nearest_rows
-from synalign.numerics.kernels import make_kernel, median_distance
-from synalign.numerics.labels import assign_labels, quotas
-from synalign.numerics.mmd import mmd2
-from synalign.numerics.scores import score_weights
-from synalign.numerics.statistics import prdc
+from synalign.numerics.core.clustering import choose_k, fit_clusters
+from synalign.numerics.selection.demonstrations import choose_demonstrations, nearest_rows
+from synalign.numerics.selection.kernels import make_kernel, median_distance
+from synalign.numerics.selection.quotas import assign_labels, quotas
+from synalign.numerics.selection.scores import score_weights
+from synalign.numerics.statistics.mmd import mmd2
+from synalign.numerics.statistics.two_sample import prdc
 
 PAIRS = (("sst2", "synthetic_fewgen"), ("tweet_sentiment", "synthetic_gpt4"))
 

@@ -138,10 +138,10 @@ def plain(case: Case, url: str, _folder: Path) -> None:
 def synalign(case: Case, url: str, folder: Path) -> None:
     """Send the calls that the ledger does not hold with this engine, into that ledger."""
     from synalign.config import Llm
-    from synalign.llm.chat import ChatReply, Outcome
-    from synalign.llm.client import OpenAIChat
-    from synalign.llm.engine import run_calls
-    from synalign.store.ledger import COMPLETE, FAILED, REFUSED, Ledger
+    from synalign.llm.transport.chat import ChatReply, Outcome
+    from synalign.llm.transport.client import OpenAIChat
+    from synalign.llm.transport.engine import run_calls
+    from synalign.store.ledger.ledger import COMPLETE, FAILED, REFUSED, Ledger
 
     settings = Llm(
         model="m", base_url=url, concurrency=case.most, timeout=case.timeout, max_attempts=100 if case.kills else 5
@@ -173,7 +173,7 @@ def synalign(case: Case, url: str, folder: Path) -> None:
 
 def chat_requests(case: Case, url: str) -> list[Any]:
     """Return the calls of a case as this engine's requests."""
-    from synalign.llm.chat import ChatRequest
+    from synalign.llm.transport.chat import ChatRequest
 
     return [
         ChatRequest("m", url, SYSTEM, prompt(number), "records", SCHEMA, seed=number, count=10)
@@ -183,7 +183,7 @@ def chat_requests(case: Case, url: str) -> list[Any]:
 
 def ledger_rows(folder: Path) -> list[Row]:
     """Return what the ledger of a client holds."""
-    from synalign.store.ledger import Ledger
+    from synalign.store.ledger.ledger import Ledger
 
     return Ledger(folder / "ledger.sqlite").rows().to_pylist()
 
@@ -202,9 +202,9 @@ def isolated(function: Callable[..., Any], *arguments: Any) -> Any:
 def measured(method: str, case: Case, url: str, folder: Path) -> Row:
     """Run a method in this process; return what it cost."""
     if method == "synalign":
-        import synalign.llm.client
-        import synalign.llm.engine
-        import synalign.store.ledger  # noqa: F401 imported here, so that it is not timed
+        import synalign.llm.transport.client
+        import synalign.llm.transport.engine
+        import synalign.store.ledger.ledger  # noqa: F401 imported here, so that it is not timed
     import openai.resources.chat  # noqa: F401
 
     began, spent = time.perf_counter(), time.process_time()

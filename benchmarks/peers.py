@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from synalign.numerics.features import RandomFeatures
+from synalign.numerics.core.features import RandomFeatures
 
 #: Learning rates of Adam.
 RATES = (0.1, 0.3, 1.0)
@@ -215,7 +215,7 @@ def features_once(folder: Path) -> list[dict[str, Any]]:
     """Compute the features of both sides and keep none: torch's matmul, cosine and sine, in this solver's blocks."""
     import torch
 
-    from synalign.numerics.blocks import BLOCK_SIZE
+    from synalign.numerics.core.blocks import BLOCK_SIZE
 
     problem = Problem.load(folder)
     frequencies = torch.from_numpy(problem.features.frequencies)

@@ -30,11 +30,11 @@ import numpy as np
 import polars as pl
 
 import synalign as sa
-from synalign.llm.replay import Entry, recording_text
-from synalign.numerics.ranking import exact_search
-from synalign.steps.retrieve import stored
-from synalign.steps.retriever import load, named
-from synalign.store.indexing import Searcher
+from synalign.llm.builtin.replay import Entry, recording_text
+from synalign.numerics.evaluation.ranking import exact_search
+from synalign.steps.retrieval.retrieve import stored
+from synalign.steps.retrieval.retriever import load, named
+from synalign.store.lake.indexing import Searcher
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 DISTRACTORS = ("sst2/real_train", "sst2/synthetic_fewgen", "tweet_sentiment/real_train", "tweet_sentiment/synthetic")
@@ -208,7 +208,7 @@ def indexed(folder: Path, data: Clinc, more: pl.DataFrame, kinds: list[str]) -> 
 
 def encoded(workspace: sa.Workspace, embedder: str, texts: list[str]) -> np.ndarray:
     """Return the vectors of texts."""
-    from synalign.steps import embed
+    from synalign.steps.embedding import embed
 
     context = workspace._context()
     return embed.encoder(context, embed.named(context, embedder))(texts)

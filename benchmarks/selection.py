@@ -78,8 +78,8 @@ FULL, QUICK = ("5k-200", "1m-1000"), ("2k-50", "8k-50")
 
 def write(case: Case, data: Path, folder: Path) -> float:
     """Write the candidates of a case, float32 [n, DIMENSIONS], and their labels; return the length scale."""
-    from synalign.numerics.kernels import median_distance
-    from synalign.numerics.lsa import fit_lsa
+    from synalign.numerics.core.lsa import fit_lsa
+    from synalign.numerics.selection.kernels import median_distance
 
     with (data / FILE).open(encoding="utf-8") as lines:
         records = [json.loads(line) for line in lines]
@@ -106,8 +106,8 @@ def write(case: Case, data: Path, folder: Path) -> float:
 
 def synalign(candidates: np.ndarray, picks: int, length_scale: float) -> np.ndarray:
     """Return the picks of this project."""
-    from synalign.numerics.kernels import make_kernel
-    from synalign.numerics.uncertainty import UncertaintyTracker
+    from synalign.numerics.selection.kernels import make_kernel
+    from synalign.numerics.selection.uncertainty import UncertaintyTracker
 
     return UncertaintyTracker(make_kernel("rbf", length_scale), NOISE).select(candidates, picks).indices
 
@@ -132,8 +132,8 @@ def eager(candidates: np.ndarray, picks: int, length_scale: float) -> np.ndarray
     """Return the picks of the factorisation that brings every variance up to date after each pick."""
     import torch
 
-    from synalign.numerics.covariance import Covariance
-    from synalign.numerics.kernels import make_kernel
+    from synalign.numerics.selection.covariance import Covariance
+    from synalign.numerics.selection.kernels import make_kernel
 
     covariance = Covariance(make_kernel("rbf", length_scale))
     covariance.centre(candidates)
@@ -157,7 +157,7 @@ def gpytorch(candidates: np.ndarray, picks: int, length_scale: float) -> np.ndar
     import gpytorch as library
     import torch
 
-    from synalign.numerics.kernels import make_kernel
+    from synalign.numerics.selection.kernels import make_kernel
 
     class Model(library.models.ExactGP):
         """The process, with no mean."""
@@ -190,7 +190,7 @@ def pivoted_cholesky(candidates: np.ndarray, picks: int, length_scale: float) ->
     """Return the pivots of linear_operator's factorisation of the kernel matrix."""
     import torch
 
-    from synalign.numerics.kernels import make_kernel
+    from synalign.numerics.selection.kernels import make_kernel
 
     with torch.no_grad():
         matrix = make_kernel("rbf", length_scale)(torch.from_numpy(candidates).double()).evaluate_kernel()
@@ -277,8 +277,8 @@ def run(folder: Path, method: str, picks: int, length_scale: float) -> tuple[np.
 
 def measure(folder: Path, picks: np.ndarray, length_scale: float) -> Row:
     """Return what picks leave, whichever method they are of."""
-    from synalign.numerics.kernels import make_kernel
-    from synalign.numerics.uncertainty import UncertaintyTracker
+    from synalign.numerics.selection.kernels import make_kernel
+    from synalign.numerics.selection.uncertainty import UncertaintyTracker
 
     candidates, labels = np.load(folder / "candidates.npy", mmap_mode="r"), np.load(folder / "labels.npy")
     rows = np.arange(len(candidates))

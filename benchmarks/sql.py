@@ -30,9 +30,9 @@ import polars as pl
 import pyarrow as pa
 
 import synalign as sa
-from synalign.steps.publish import publish_if_stale
-from synalign.store.journal import Clock, Journal, Plan
-from synalign.store.schemas import TABLES
+from synalign.steps.lifecycle.publish import publish_if_stale
+from synalign.store.lake.journal import Clock, Journal, Plan
+from synalign.store.lake.schemas import TABLES
 
 CORPUS = Path(__file__).resolve().parents[1] / "fixtures" / "support.csv"
 SEED, WORDS, REAL, REPEATS, DRAWS = 0, 16, 5_000, 7, 10_000

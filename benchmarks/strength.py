@@ -22,10 +22,18 @@ import numpy as np
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
-from synalign.numerics.features import RandomFeatures
-from synalign.numerics.kernels import median_distance
-from synalign.numerics.lsa import fit_lsa
-from synalign.numerics.strength import UNWEIGHTED, Candidate, Labelled, Weightings, candidates, choose, cross_validate
+from synalign.numerics.alignment.strength import (
+    UNWEIGHTED,
+    Candidate,
+    Labelled,
+    Weightings,
+    candidates,
+    choose,
+    cross_validate,
+)
+from synalign.numerics.core.features import RandomFeatures
+from synalign.numerics.core.lsa import fit_lsa
+from synalign.numerics.selection.kernels import median_distance
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 PAIRS = (

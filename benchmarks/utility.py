@@ -1,9 +1,9 @@
 """Does synthetic text help a classifier, and does weighting it? A table like the paper's, on real data.
 
 For each pair of real and LLM-written text and each seed: 300 labelled real records, 5,000 synthetic ones, others for
-each seed. Strength and share are chosen by cross-validation on the 300 (`synalign.numerics.mixtures`); a logistic
-regression is trained on each mixture and judged on the real test set. Intervals are 95% t intervals over the seeds;
-differences are paired. The rules were developed on seeds 0 to 4 of the same pairs; the seeds here are others.
+each seed. Strength and share are chosen by cross-validation on the 300 (`synalign.numerics.evaluation.mixtures`); a
+logistic regression is trained on each mixture and judged on the real test set. Intervals are 95% t intervals over the
+seeds; differences are paired. The rules were developed on seeds 0 to 4 of the same pairs; the seeds here are others.
 
 `clinc150` has no synthetic text: what builtin/ngram writes from 1,500 real requests stands in for it. That generator
 recombines the words of its demonstrations, and is not for training data; its rows show what bad text does.
@@ -29,13 +29,13 @@ from strength import DATA, DIMENSIONS, FEATURES, PAIRS, Vectors, interval, label
 import synalign as sa
 from synalign.models.logistic import Logistic
 from synalign.models.protocol import Examples, Inputs
-from synalign.numerics.features import RandomFeatures, RandomProjections
-from synalign.numerics.kernels import median_distance
-from synalign.numerics.lsa import fit_lsa
-from synalign.numerics.mixtures import METHODS, REFERENCE, Data, Kernels, mixtures
-from synalign.numerics.prediction import scores
-from synalign.numerics.reweighting import Corpus, hashed_ngrams
-from synalign.numerics.strength import STRENGTHS, candidates
+from synalign.numerics.alignment.strength import STRENGTHS, candidates
+from synalign.numerics.core.features import RandomFeatures, RandomProjections
+from synalign.numerics.core.lsa import fit_lsa
+from synalign.numerics.evaluation.mixtures import METHODS, REFERENCE, Data, Kernels, mixtures
+from synalign.numerics.evaluation.prediction import scores
+from synalign.numerics.evaluation.reweighting import Corpus, hashed_ngrams
+from synalign.numerics.selection.kernels import median_distance
 
 REAL, SYNTHETIC = 300, 5_000
 FIGURES = ("accuracy", "macro_f1", "log_loss", "calibration_error")

@@ -19,19 +19,19 @@ from synalign.version import __version__
 if TYPE_CHECKING:
     from synalign.config import Config, RunConfig
     from synalign.errors import SynAlignError
-    from synalign.numerics.uncertainty import UncertaintyTracker
-    from synalign.steps.context import Outcome
-    from synalign.steps.training import TrainingData
+    from synalign.numerics.selection.uncertainty import UncertaintyTracker
+    from synalign.steps.core.context import Outcome
+    from synalign.steps.corpus.training import TrainingData
     from synalign.workspace import Workspace, open, run
 
 # Where each public name comes from. They are imported when first used: `import synalign` stays fast.
 _HOME = {
     "Config": "synalign.config",
-    "Outcome": "synalign.steps.context",
+    "Outcome": "synalign.steps.core.context",
     "RunConfig": "synalign.config",
     "SynAlignError": "synalign.errors",
-    "TrainingData": "synalign.steps.training",
-    "UncertaintyTracker": "synalign.numerics.uncertainty",
+    "TrainingData": "synalign.steps.corpus.training",
+    "UncertaintyTracker": "synalign.numerics.selection.uncertainty",
     "Workspace": "synalign.workspace",
     "open": "synalign.workspace",
     "run": "synalign.workspace",

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from synalign.steps.context import Context, Outcome
+    from synalign.steps.core.context import Context, Outcome
 
 
 class Evaluation:
@@ -35,9 +35,9 @@ class Evaluation:
         embedder: str | None = None,
     ) -> Outcome:
         """Train a model on real records, on synthetic ones, and on mixtures of them, and judge each on the test split;
-        `ws.sql("from ablation")` is the table. See `synalign.steps.evaluate`, and `synalign.config.Evaluate` for what
-        each setting means."""
-        from synalign.steps.evaluate import evaluate
+        `ws.sql("from ablation")` is the table. See `synalign.steps.evaluation.evaluate`, and
+        `synalign.config.Evaluate` for what each setting means."""
+        from synalign.steps.evaluation.evaluate import evaluate
 
         with self._writing():
             return evaluate(
@@ -67,8 +67,8 @@ class Evaluation:
         embedder: str | None = None,
     ) -> Outcome:
         """Do so for several numbers of real records: how many real labels the synthetic records are worth;
-        `ws.sql("from learning_curve")` is the table. See `synalign.steps.evaluate.learning_curve`."""
-        from synalign.steps.evaluate import learning_curve
+        `ws.sql("from learning_curve")` is the table. See `synalign.steps.evaluation.evaluate.learning_curve`."""
+        from synalign.steps.evaluation.evaluate import learning_curve
 
         with self._writing():
             return learning_curve(
@@ -86,8 +86,8 @@ class Evaluation:
 
     def text_quality(self, *, weight_set: str | None = None, sample: int = 2_000, seed: int | None = None) -> Outcome:
         """Compare real, raw and weighted texts: how varied they are, their form, how near to real text, what of it they
-        repeat. The view `text_quality` shows it. See `synalign.steps.text_quality`."""
-        from synalign.steps.text_quality import text_quality
+        repeat. The view `text_quality` shows it. See `synalign.steps.evaluation.text_quality`."""
+        from synalign.steps.evaluation.text_quality import text_quality
 
         with self._writing():
             return text_quality(self._context(), weight_set=weight_set, sample=sample, seed=seed)

@@ -4,7 +4,8 @@
 
 `evaluate` needs a labelled test split, and takes longer than all else: it is done where it is named.
 
-The four before it can be done in rounds, each of which goes where those before have not been: `synalign.steps.rounds`.
+The four before it can be done in rounds, each of which goes where those before have not been:
+`synalign.steps.selection.rounds`.
 
 Each reads tables that the ones before it wrote, and writes its own; none keeps anything in memory for the next. A step
 whose run exists does nothing, so that a pipeline that was stopped anywhere goes on there.
@@ -15,15 +16,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from synalign.errors import ConfigError
-from synalign.steps.align import align
-from synalign.steps.cluster import cluster
-from synalign.steps.context import Context, Outcome
-from synalign.steps.embed import embed
-from synalign.steps.evaluate import evaluate
-from synalign.steps.generate import generate
-from synalign.steps.reason import reason
-from synalign.steps.rounds import rounds as do_rounds
-from synalign.steps.select import select
+from synalign.steps.alignment.align import align
+from synalign.steps.core.context import Context, Outcome
+from synalign.steps.embedding.embed import embed
+from synalign.steps.evaluation.evaluate import evaluate
+from synalign.steps.generation.generate import generate
+from synalign.steps.generation.reason import reason
+from synalign.steps.selection.cluster import cluster
+from synalign.steps.selection.rounds import rounds as do_rounds
+from synalign.steps.selection.select import select
 
 #: The step that takes files; it differs from the others in that it needs more than the workspace.
 INGEST = "ingest"

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import polars as pl
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
-    from synalign.store.attachments import Attachments
-    from synalign.store.journal import Moment
+    from synalign.store.lake.journal import Moment
+    from synalign.store.sql.attachments import Attachments
 
 
 class Reader:
@@ -55,7 +55,7 @@ class Reader:
             SqlError: with DuckDB's message and the relations there are; or if the SQL would change something.
             AttachmentError: if what was attached cannot be read any more.
         """
-        from synalign.store import query as surface
+        from synalign.store.sql import query as surface
 
         return surface.ask(self._connected, query, parameters)
 
@@ -65,7 +65,7 @@ class Reader:
         Raises:
             SqlError: if the query fails only now, when it runs.
         """
-        from synalign.store import query as surface
+        from synalign.store.sql import query as surface
 
         return surface.fetch(relation)
 
@@ -77,7 +77,7 @@ class Reader:
             InputError: if the disk refuses.
             SqlError: if the query fails only now, when it runs.
         """
-        from synalign.store import query as surface
+        from synalign.store.sql import query as surface
 
         return surface.save(relation, Path(path))
 
@@ -90,7 +90,7 @@ class Reader:
             UsageError: if n is below 1, or too large for distinct records.
             NotReadyError: if there are no weights.
         """
-        from synalign.steps.sample import sample
+        from synalign.steps.corpus.sample import sample
 
         with closing(self._relations(["sample_synthetic"])) as connection:
             return sample(connection, n, seed, distinct)
@@ -103,26 +103,26 @@ class Reader:
             UsageError: if n is below 1, or the share is not from 0 to 1.
             NotReadyError: if there is nothing to draw from.
         """
-        from synalign.steps.sample import sample_mix
+        from synalign.steps.corpus.sample import sample_mix
 
         with closing(self._relations(["sample_training_mix"])) as connection:
             return sample_mix(connection, n, synthetic_share, seed)
 
     def runs(self, step: str | None = None) -> pl.DataFrame:
-        """Return the finished runs in order, of one step or of all. See `synalign.steps.history.run_list`."""
-        from synalign.steps.history import run_list
+        """Return the finished runs in order, of one step or of all. See `synalign.steps.lifecycle.history.run_list`."""
+        from synalign.steps.lifecycle.history import run_list
 
         with closing(self._relations()) as connection:
             return run_list(connection, step)
 
     def explain(self, record_id: str, *, origin: str | None = None) -> dict[str, list[dict[str, Any]]]:
         """Return where a record comes from and what became of it: demonstrations, cluster, variance, attributes,
-        prompt, reply, checks, weights in every set. See `synalign.steps.explain`.
+        prompt, reply, checks, weights in every set. See `synalign.steps.lifecycle.explain`.
 
         Raises:
             UsageError: if there is no such record, or several that begin so.
         """
-        from synalign.steps.explain import explain
+        from synalign.steps.lifecycle.explain import explain
 
         with closing(self._relations()) as connection:
             return explain(connection, record_id, origin)
@@ -153,8 +153,8 @@ class Reader:
             InputError: if a value cannot be written so, or the disk refuses. What was there then stays.
             NotReadyError: if there are no weights.
         """
-        from synalign.steps import export, partition
-        from synalign.steps.sample import facts, repeat, sample, weighted
+        from synalign.steps.corpus import export, partition
+        from synalign.steps.corpus.sample import facts, repeat, sample, weighted
 
         with closing(self._relations()) as connection:
             frame = weighted(connection) if n is None else repeat(sample(connection, n, seed, False))

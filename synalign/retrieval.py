@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import polars as pl
 
-    from synalign.steps.context import Context, Outcome
+    from synalign.steps.core.context import Context, Outcome
 
 
 class Retrieval:
@@ -45,7 +45,7 @@ class Retrieval:
             InputError, UsageError: saying what is wrong and where, such as an id that stands for another text. Nothing
                 is written then.
         """
-        from synalign.steps import documents as step
+        from synalign.steps.corpus import documents as step
 
         found = step.read(source, text=text, id=id, skip_empty=skip_empty, query=query)
         with self._writing():
@@ -62,7 +62,7 @@ class Retrieval:
         index_from: int | None = None,
         index_recall: float | None = None,
     ) -> Outcome:
-        """Train a retriever, and index the documents as it sees them. See `synalign.steps.retriever`, and
+        """Train a retriever, and index the documents as it sees them. See `synalign.steps.retrieval.retriever`, and
         `synalign.config.Retrieve` for what each setting means.
 
         Args:
@@ -73,7 +73,7 @@ class Retrieval:
             InputError: if records have labels that are no document's id.
             ConfigError: if a setting is not allowed.
         """
-        from synalign.steps.retriever import train_retriever
+        from synalign.steps.retrieval.retriever import train_retriever
 
         with self._writing():
             return train_retriever(
@@ -91,13 +91,13 @@ class Retrieval:
         self, text: str | Sequence[str], k: int = 10, *, retriever: str | None = None, exact: bool = False
     ) -> pl.DataFrame:
         """Return the k best documents for a text or each of several: query, rank, id, score and text. See
-        `synalign.steps.retrieve`.
+        `synalign.steps.retrieval.retrieve`.
 
         Raises:
             UsageError: if a text is empty, k is below 1, or there is no such retriever.
             NotReadyError: if there are no documents, no retriever, or documents that it has not seen.
         """
-        from synalign.steps.retrieve import retrieve
+        from synalign.steps.retrieval.retrieve import retrieve
 
         return retrieve(self._context(), text, k, retriever, exact=exact)
 
@@ -110,14 +110,14 @@ class Retrieval:
         allow_overlap: bool = False,
     ) -> Outcome:
         """Rank the documents for the queries of the test split, and compare retrievers query by query. See
-        `synalign.steps.rank`, and the relations `retrieval_summary` and `rankings`.
+        `synalign.steps.retrieval.rank`, and the relations `retrieval_summary` and `rankings`.
 
         Raises:
             NotReadyError: if there are no documents, retrievers or test queries.
             UsageError: for a retriever that is not there, a k below 1, or test queries that are training texts.
             InputError: if records have labels that are no document's id.
         """
-        from synalign.steps.rank import RECALL_AT, evaluate_retrievers
+        from synalign.steps.retrieval.rank import RECALL_AT, evaluate_retrievers
 
         with self._writing():
             wanted = RECALL_AT if k is None else tuple(k)

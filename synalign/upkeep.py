@@ -14,9 +14,9 @@ from synalign.errors import UsageError, WorkspaceNotFoundError
 from synalign.reader import Reader
 
 if TYPE_CHECKING:
-    from synalign.steps.context import Context, Outcome
-    from synalign.steps.findings import Report
-    from synalign.store.locks import Locks
+    from synalign.steps.core.context import Context, Outcome
+    from synalign.steps.fsck.report import Report
+    from synalign.store.ledger.locks import Locks
 
 
 class Upkeep(Reader):
@@ -46,7 +46,7 @@ class Upkeep(Reader):
         self, ids: Sequence[str] | str | None = None, *, where: str | None = None, dry_run: bool = False
     ) -> Outcome:
         """Take real records out for good, with all that was derived from them and quotes them, and prove that they are
-        gone. See `synalign.steps.forget` and docs/forgetting.md.
+        gone. See `synalign.steps.forget.plan` and docs/forgetting.md.
 
         Args:
             ids: of the records. where: instead, a SQL condition over `real`, such as "customer = 'c-17'".
@@ -57,7 +57,7 @@ class Upkeep(Reader):
             WorkspaceBusyError: if another process writes, or asks a language model. Nothing is done then.
             StoreError: if something is left, saying where.
         """
-        from synalign.steps.forget import forget, preview
+        from synalign.steps.forget.plan import forget, preview
 
         if (ids is None) == (where is None):
             raise UsageError("Say which records to forget: ids or where, one of them. Nothing was forgotten.")
@@ -76,7 +76,7 @@ class Upkeep(Reader):
             UsageError: if the name is not allowed, or `at` names no state.
             NotReadyError: if nothing was done yet.
         """
-        from synalign.steps.history import tag
+        from synalign.steps.lifecycle.history import tag
 
         with self._writing():
             return tag(self._context(), name, at, note)
@@ -87,7 +87,7 @@ class Upkeep(Reader):
         Raises:
             UsageError: if there is none of that name.
         """
-        from synalign.steps.history import untag
+        from synalign.steps.lifecycle.history import untag
 
         with self._writing():
             return untag(self._context(), name)
@@ -99,22 +99,22 @@ class Upkeep(Reader):
 
     def gc(self, *, superseded: bool = False) -> dict[str, int]:
         """Drop rows of runs that never finished, old table versions, orphan files, and replies in the ledger that
-        are safe in `calls`; and, if asked for, `superseded` runs. See `synalign.steps.gc`."""
-        from synalign.steps.gc import gc
+        are safe in `calls`; and, if asked for, `superseded` runs. See `synalign.steps.lifecycle.gc`."""
+        from synalign.steps.lifecycle.gc import gc
 
         with self._writing():
             return gc(self._context(), self._locks.only_caller(), superseded)
 
     def fsck(self) -> Report:
         """Check every promise that the tables and files keep, and say of each that is broken what to do; changes
-        nothing. See `synalign.steps.fsck`."""
-        from synalign.steps.fsck import fsck
+        nothing. See `synalign.steps.fsck.check`."""
+        from synalign.steps.fsck.check import fsck
 
         return fsck(self.path)
 
     def _verdict(self, where: str, reason: str, *, excluded: bool) -> Outcome:
-        from synalign.steps.exclude import exclude
-        from synalign.store.query import matching
+        from synalign.steps.corpus.exclude import exclude
+        from synalign.store.sql.query import matching
 
         with self._writing():
             with closing(self.connect()) as connection:  # A condition may name what is attached.
@@ -123,7 +123,7 @@ class Upkeep(Reader):
         return outcome if excluded else replace(outcome, step="include")
 
     def _real_ids(self, ids: Sequence[str] | str | None, where: str | None) -> list[str]:
-        from synalign.store.query import matching_real
+        from synalign.store.sql.query import matching_real
 
         if where is None:
             return sorted({ids} if isinstance(ids, str) else set(ids or ()))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gpytorch.kernels import Kernel
 
-    from synalign.steps.check import Check
-    from synalign.steps.context import Context, Outcome
-    from synalign.steps.estimate import Estimate
+    from synalign.steps.alignment.check import Check
+    from synalign.steps.calling.estimate import Estimate
+    from synalign.steps.core.context import Context, Outcome
 
 
 class Verbs:
@@ -56,8 +56,8 @@ class Verbs:
         Raises:
             InputError, UsageError: saying what is wrong and where. Nothing is written then.
         """
-        from synalign.steps import ingest as step
-        from synalign.store.records import Columns
+        from synalign.steps.corpus import ingest as step
+        from synalign.store.files.records import Columns
 
         records = step.read(
             source,
@@ -78,8 +78,8 @@ class Verbs:
         base_url: str | None = None,
         refit: bool = False,
     ) -> Outcome:
-        """Embed all records that have no vector yet. See `synalign.steps.embed.embed`."""
-        from synalign.steps.embed import embed
+        """Embed all records that have no vector yet. See `synalign.steps.embedding.embed.embed`."""
+        from synalign.steps.embedding.embed import embed
 
         with self._writing():
             return embed(self._context(), model=model, dimensions=dimensions, base_url=base_url, refit=refit)
@@ -92,8 +92,8 @@ class Verbs:
         embedder: str | None = None,
         refit: bool = False,
     ) -> Outcome:
-        """Cluster the real training records. See `synalign.steps.cluster.cluster`."""
-        from synalign.steps.cluster import cluster
+        """Cluster the real training records. See `synalign.steps.selection.cluster.cluster`."""
+        from synalign.steps.selection.cluster import cluster
 
         with self._writing():
             return cluster(self._context(), k=k, by_label=by_label, embedder=embedder, refit=refit)
@@ -120,9 +120,10 @@ class Verbs:
         embedder: str | None = None,
         refit: bool = False,
     ) -> Outcome:
-        """Select where the Gaussian process is uncertain, and demonstrations there. See `synalign.steps.select`, and
-        `synalign.config.Select` for what each setting means. `kernel` may be any gpytorch kernel."""
-        from synalign.steps.select import select
+        """Select where the Gaussian process is uncertain, and demonstrations there. See
+        `synalign.steps.selection.select`, and `synalign.config.Select` for what each setting means. `kernel` may be
+        any gpytorch kernel."""
+        from synalign.steps.selection.select import select
 
         with self._writing():
             return select(
@@ -148,8 +149,9 @@ class Verbs:
             )
 
     def estimate(self, *, model: str | None = None, base_url: str | None = None) -> Estimate:
-        """Say what `reason` and `generate` would cost, from a sample of the prompts. See `synalign.steps.estimate`."""
-        from synalign.steps.estimate import estimate
+        """Say what `reason` and `generate` would cost, from a sample of the prompts. See
+        `synalign.steps.calling.estimate`."""
+        from synalign.steps.calling.estimate import estimate
 
         return estimate(self._context(), model=model, base_url=base_url)
 
@@ -161,12 +163,12 @@ class Verbs:
         budget: str | None = None,
         batch: bool | None = None,
     ) -> Outcome:
-        """Have the language model state the attributes of each selection. See `synalign.steps.reason`.
+        """Have the language model state the attributes of each selection. See `synalign.steps.generation.reason`.
 
         Others may write to the workspace while calls are under way. `budget`, such as "5usd" or "200000tokens", is for
         all calls of the workspace; `batch` asks through the provider's batch API.
         """
-        from synalign.steps.reason import reason
+        from synalign.steps.generation.reason import reason
 
         with self._writing():
             return reason(self._context(), model=model, base_url=base_url, budget=budget, batch=batch)
@@ -183,9 +185,9 @@ class Verbs:
         budget: str | None = None,
         batch: bool | None = None,
     ) -> Outcome:
-        """Have the language model write new records, and check them. See `synalign.steps.generate`, and
+        """Have the language model write new records, and check them. See `synalign.steps.generation.generate`, and
         `synalign.config.Generate` and `Accept` for what each setting means."""
-        from synalign.steps.generate import generate
+        from synalign.steps.generation.generate import generate
 
         with self._writing():
             return generate(
@@ -210,8 +212,8 @@ class Verbs:
         budget: str | None = None,
         batch: bool | None = None,
     ) -> Outcome:
-        """Have the language model state the attributes of single records. See `synalign.steps.annotate`."""
-        from synalign.steps.annotate import annotate
+        """Have the language model state the attributes of single records. See `synalign.steps.generation.annotate`."""
+        from synalign.steps.generation.annotate import annotate
 
         with self._writing():
             return annotate(
@@ -226,15 +228,15 @@ class Verbs:
 
     def record(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> dict[str, Any]:
         """Write the replies of all calls to a file that `model = "replay/FILE"` answers from. See
-        `synalign.steps.recording`."""
-        from synalign.steps.recording import record
+        `synalign.steps.calling.recording`."""
+        from synalign.steps.calling.recording import record
 
         with self._writing():
             return record(self._context(), Path(path), overwrite=overwrite)
 
     def restore(self, text: str) -> str:
         """Return a text in which placeholders stand for personal data (`llm.redact`) as it was."""
-        from synalign.steps.redaction import restore
+        from synalign.steps.calling.redaction import restore
 
         return restore(self._context(), text)
 
@@ -257,9 +259,9 @@ class Verbs:
         embedder: str | None = None,
         device: str | None = None,
     ) -> Outcome:
-        """Learn one sampling weight for each synthetic record. See `synalign.steps.align`, and `synalign.config.Align`
-        for what each setting means."""
-        from synalign.steps.align import align
+        """Learn one sampling weight for each synthetic record. See `synalign.steps.alignment.align`, and
+        `synalign.config.Align` for what each setting means."""
+        from synalign.steps.alignment.align import align
 
         with self._writing():
             return align(
@@ -283,15 +285,15 @@ class Verbs:
 
     def score(self, *, weight_set: str | None = None, into: str | None = None) -> Outcome:
         """Weight all synthetic records, new ones too, by the stored dual vectors of a weight set, without refitting,
-        as a new set. See `synalign.steps.score`."""
-        from synalign.steps.score import score
+        as a new set. See `synalign.steps.alignment.score`."""
+        from synalign.steps.alignment.score import score
 
         with self._writing():
             return score(self._context(), weight_set=weight_set, into=into)
 
     def use_weights(self, weight_set: str) -> Outcome:
-        """Make a named weight set the current one. See `synalign.steps.weight_sets`."""
-        from synalign.steps.weight_sets import use_set
+        """Make a named weight set the current one. See `synalign.steps.alignment.weight_sets`."""
+        from synalign.steps.alignment.weight_sets import use_set
 
         with self._writing():
             return use_set(self._context(), weight_set)
@@ -304,8 +306,8 @@ class Verbs:
         min_ess: float | None = None,
         max_auc: float | None = None,
     ) -> Check:
-        """Say whether a weight set keeps these limits, and why not. See `synalign.steps.check`."""
-        from synalign.steps.check import check
+        """Say whether a weight set keeps these limits, and why not. See `synalign.steps.alignment.check`."""
+        from synalign.steps.alignment.check import check
 
         with self._writing():
             return check(

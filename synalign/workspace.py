@@ -14,7 +14,7 @@ from synalign import config as configuration
 from synalign.config import CATALOG_NAME, CONFIG_NAME, Config, RunConfig
 from synalign.errors import SynAlignError, UsageError, WorkspaceNotFoundError
 from synalign.evaluation import Evaluation
-from synalign.experiments import Experiments
+from synalign.experiment_verbs import Experiments
 from synalign.reader import Reader, Snapshot
 from synalign.retrieval import Retrieval
 from synalign.upkeep import Upkeep
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     import polars as pl
     from duckdb import DuckDBPyConnection
 
-    from synalign.steps.context import Context, Outcome, Progress
-    from synalign.steps.training import TrainingData
-    from synalign.store.attachments import Attachments
-    from synalign.store.journal import Moment
+    from synalign.steps.core.context import Context, Outcome, Progress
+    from synalign.steps.corpus.training import TrainingData
+    from synalign.store.lake.journal import Moment
+    from synalign.store.sql.attachments import Attachments
 
 
 def open(
@@ -107,10 +107,10 @@ class Workspace(Verbs, Evaluation, Retrieval, Experiments, Upkeep):
         notice: Callable[[str], None] | None = None,
         wait: float = 0.0,
     ) -> None:
-        from synalign.store import format
-        from synalign.store.lake import Lake
-        from synalign.store.ledger import Ledger
-        from synalign.store.locks import WRITING, Locks
+        from synalign.store.lake import format
+        from synalign.store.lake.lake import Lake
+        from synalign.store.ledger.ledger import Ledger
+        from synalign.store.ledger.locks import WRITING, Locks
 
         if not wait >= 0:
             raise UsageError(f"wait is a number of seconds, 0 or more; given: {wait!r}.")
@@ -215,18 +215,18 @@ class Workspace(Verbs, Evaluation, Retrieval, Experiments, Upkeep):
         Raises:
             UsageError: if nothing is called so, or there was nothing then.
         """
-        from synalign.steps.history import moment
+        from synalign.steps.lifecycle.history import moment
 
         return Snapshot(self, moment(self._context(), reference))
 
     def diff(self, before: str | datetime, after: str | datetime | None = None) -> pl.DataFrame:
         """Return what differs between two states, by default that one and now. See
-        `synalign.steps.history.difference`; what names a state, `at` says.
+        `synalign.steps.lifecycle.history.difference`; what names a state, `at` says.
 
         Raises:
             UsageError: if nothing is called so.
         """
-        from synalign.steps.history import difference
+        from synalign.steps.lifecycle.history import difference
 
         later: Reader = self if after is None else self.at(after)
         with closing(self.at(before).connect()) as one, closing(later.connect()) as other:
@@ -234,7 +234,7 @@ class Workspace(Verbs, Evaluation, Retrieval, Experiments, Upkeep):
 
     def status(self) -> dict[str, Any]:
         """Return what is in the workspace: records of each side, and for each step its current run."""
-        from synalign.steps.status import status
+        from synalign.steps.lifecycle.status import status
 
         return status(self._context())
 
@@ -247,14 +247,14 @@ class Workspace(Verbs, Evaluation, Retrieval, Experiments, Upkeep):
         origin: str | None = None,
         embedder: str | None = None,
     ) -> pl.DataFrame:
-        """Return the k records nearest to a text, or to the record with that id. See `synalign.steps.search`."""
-        from synalign.steps.search import search
+        """Return the k records nearest to a text, or to the record with that id. See `synalign.steps.corpus.search`."""
+        from synalign.steps.corpus.search import search
 
         return search(self._context(), text, id, k, origin, embedder)
 
     def training_data(self, *, vectors: bool = False, synthetic_share: float = 0.5) -> TrainingData:
-        """Return real and weighted synthetic records to train on. See `synalign.steps.training`."""
-        from synalign.steps.training import training_data
+        """Return real and weighted synthetic records to train on. See `synalign.steps.corpus.training`."""
+        from synalign.steps.corpus.training import training_data
 
         return training_data(self._context(), with_vectors=vectors, synthetic_share=synthetic_share)
 
@@ -262,20 +262,20 @@ class Workspace(Verbs, Evaluation, Retrieval, Experiments, Upkeep):
         return self._connect(None, wanted)
 
     def _attached(self) -> Attachments:
-        from synalign.store.attachments import Attachments
+        from synalign.store.sql.attachments import Attachments
 
         if self._attachments is None:
             self._attachments = Attachments()
         return self._attachments
 
     def _connect(self, moment: Moment | None, wanted: Collection[str] | None) -> DuckDBPyConnection:
-        from synalign.store import query as surface
+        from synalign.store.sql import query as surface
 
         return surface.connect(self._lake, self._ledger, self.config.task.labels, moment, wanted)
 
     def _context(self) -> Context:
-        from synalign.steps.context import Context, quiet
-        from synalign.store.journal import Journal
+        from synalign.steps.core.context import Context, quiet
+        from synalign.store.lake.journal import Journal
 
         return Context(
             self.path,
@@ -289,7 +289,7 @@ class Workspace(Verbs, Evaluation, Retrieval, Experiments, Upkeep):
         )
 
     def _tell(self, text: str) -> None:
-        from synalign.steps.context import logged
+        from synalign.steps.core.context import logged
 
         (self._notice or logged)(text)
 
@@ -297,19 +297,19 @@ class Workspace(Verbs, Evaluation, Retrieval, Experiments, Upkeep):
         path = self.path / CONFIG_NAME
         text = configuration.dumps(config)
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            from synalign.store import whole
+            from synalign.store.disk import atomic_write
 
-            whole.write(path, text)
+            atomic_write.write(path, text)
         self.config = config
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """Hold the workspace's lock, bring its tables up to date and finish what was being forgotten first, and publish
         the catalog at the end of the outermost use if anything changed."""
-        from synalign.steps.forgetting import resume
-        from synalign.steps.publish import publish_if_stale
-        from synalign.store.links import require_inside
-        from synalign.store.migrations import bring_up_to_date
+        from synalign.steps.forget.execute import resume
+        from synalign.steps.lifecycle.publish import publish_if_stale
+        from synalign.store.disk.links import require_inside
+        from synalign.store.lake.migrations import bring_up_to_date
 
         with self._locks.writing() as outermost:
             if not outermost:

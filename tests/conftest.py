@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import synalign as sa
-from synalign.steps.publish import publish_if_stale
+from synalign.steps.lifecycle.publish import publish_if_stale
 from tests.llm.server import Answer, Server
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,7 +25,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> sa.Workspace:
     """A workspace in which every step ran on the fixture corpus with the embedded defaults. Do not write to it."""
     with pytest.MonkeyPatch.context() as patch:
         # Also where the test that comes first leaves the catalog out.
-        patch.setattr("synalign.steps.publish.publish_if_stale", publish_if_stale)
+        patch.setattr("synalign.steps.lifecycle.publish.publish_if_stale", publish_if_stale)
         workspace = sa.open(tmp_path_factory.mktemp("filled") / "workspace")
         task = {"description": "a message to a shop", "labels": {"praise": "is pleased", "refund": "wants money back"}}
         workspace.configure(sa.Config.model_validate({"seed": 7, "task": task}))

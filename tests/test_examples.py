@@ -17,7 +17,7 @@ import pytest
 
 import synalign as sa
 from synalign.errors import AttachmentError
-from synalign.store import attachments
+from synalign.store.sql import attachments
 from tests.cli.inside import cli
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,10 +14,10 @@ from statistics import median
 import pytest
 
 import synalign
-from synalign.llm import language
-from synalign.llm.parsing import ParseFailure, parse
-from synalign.llm.replay import Entry, is_recording
-from synalign.llm.schemas import RecordBatch
+from synalign.llm.builtin.replay import Entry, is_recording
+from synalign.llm.prompting.parsing import ParseFailure, parse
+from synalign.llm.prompting.schemas import RecordBatch
+from synalign.llm.validation import language
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
 LABELS = {"delivery", "refund", "defect", "account", "praise"}

@@ -17,9 +17,9 @@ import pytest
 import synalign as sa
 from synalign.cli import app
 from synalign.errors import StoreError, UsageError, WorkspaceVersionError
-from synalign.store import format
-from synalign.store.migrations import MIGRATIONS
-from synalign.store.schemas import TABLES
+from synalign.store.lake import format
+from synalign.store.lake.migrations import MIGRATIONS
+from synalign.store.lake.schemas import TABLES
 from tests.cli import inside
 from tests.conftest import CORPUS, ROOT
 from tests.steps.workspaces import unpublished
@@ -122,8 +122,8 @@ _KILLED = """
 import os, signal, sys
 import synalign as sa
 from synalign.store import format
-from synalign.store.lake import Lake
-from synalign.store.ledger import Ledger
+from synalign.store.lake.lake import Lake
+from synalign.store.ledger.ledger import Ledger
 where, times = sys.argv[2], int(sys.argv[3])
 owner = {"add_columns": Lake, "write": format, "ledger": Ledger}[where]
 name = "add_columns" if where == "ledger" else where

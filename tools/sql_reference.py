@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import synalign as sa
-from synalign.store import statements
-from synalign.store.catalog import MATERIALISED
-from synalign.store.statements import Statement
+from synalign.store.sql import statements
+from synalign.store.sql.catalog import MATERIALISED
+from synalign.store.sql.statements import Statement
 
 PLACE = Path(__file__).resolve().parents[1] / "docs" / "sql.md"
 

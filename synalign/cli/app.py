@@ -18,7 +18,7 @@ import typer
 from synalign.errors import SynAlignError, UsageError, without_passwords
 
 if TYPE_CHECKING:
-    from synalign.steps.context import Outcome
+    from synalign.steps.core.context import Outcome
     from synalign.workspace import Workspace
 
 app = typer.Typer(
@@ -58,7 +58,7 @@ def main() -> None:
     try:
         app()
     except SynAlignError as error:
-        from synalign.terminal import show_error
+        from synalign.cli.terminal import show_error
 
         show_error(error, "--json" in sys.argv)
         sys.exit(2 if isinstance(error, UsageError) else 1)
@@ -70,7 +70,7 @@ def main() -> None:
 @contextmanager
 def opened(path: Path, *, create: bool = False) -> Iterator[Workspace]:
     """Open a workspace with progress on the terminal."""
-    from synalign.terminal import progress_bars
+    from synalign.cli.terminal import progress_bars
     from synalign.workspace import open
 
     with progress_bars() as (progress, notice), stopped():
@@ -83,7 +83,7 @@ def stopped() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        from synalign.terminal import say
+        from synalign.cli.terminal import say
 
         command = without_passwords(shlex.join(["synalign", *sys.argv[1:]]))
         say(f"Stopped. What was done is kept. To go on from there: {command}")
@@ -92,7 +92,7 @@ def stopped() -> Iterator[None]:
 
 def do_step(path: Path, as_json: bool, act: Callable[[Workspace], Outcome], *, create: bool = False) -> None:
     """Do one step of a workspace and show what it did."""
-    from synalign.terminal import outcome_data, print_json, show_outcome
+    from synalign.cli.terminal import outcome_data, print_json, show_outcome
 
     with opened(path, create=create) as workspace:
         outcome = act(workspace)
@@ -139,7 +139,7 @@ def print_csv(columns: list[str], rows: list[tuple[Any, ...]]) -> None:
 
 def show_frame(frame: Any, brief: list[str], as_json: bool, as_csv: bool) -> None:
     """Print a frame: its brief columns for a person, all of it as JSON or CSV."""
-    from synalign.terminal import print_json, show_rows
+    from synalign.cli.terminal import print_json, show_rows
 
     if as_json:
         print_json(frame.to_dicts())

@@ -21,8 +21,8 @@ def init(
     base_url: BaseUrl = None,
 ) -> None:
     """Make a workspace, with its configuration in synalign.toml."""
+    from synalign.cli.terminal import say
     from synalign.config import CONFIG_NAME, Config, parse
-    from synalign.terminal import say
 
     pairs = [text.partition("=") for text in label or ()]
     wrong = [name for name, equals, meaning in pairs if not (name and equals and meaning)]

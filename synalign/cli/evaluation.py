@@ -14,7 +14,7 @@ from synalign.errors import UsageError
 if TYPE_CHECKING:
     import polars as pl
 
-    from synalign.steps.context import Outcome
+    from synalign.steps.core.context import Outcome
 
 #: The method that all others are compared with.
 REFERENCE = "real+synthetic"
@@ -68,7 +68,7 @@ def evaluate(
     columns, rows = _ablation(frame)
     _give(outcome, frame, columns, rows, markdown, as_json)
     if chart is not None:
-        from synalign import charts
+        from synalign.report import charts
 
         names = {"accuracy": "mean", "accuracy_low": "low", "accuracy_high": "high"}
         names |= {"gain": "difference", "gain_low": "difference_low", "gain_high": "difference_high"}
@@ -116,7 +116,7 @@ def learning_curve(
     columns, rows = _curve(frame)
     _give(outcome, frame, columns, rows, markdown, as_json)
     if chart is not None:
-        from synalign import charts
+        from synalign.report import charts
 
         names = {"accuracy": "mean", "accuracy_low": "low", "accuracy_high": "high"}
         charts.learning_curve(
@@ -129,7 +129,7 @@ def learning_curve(
 def _check_chart(chart: Path | None) -> None:
     """Refuse a chart that cannot be drawn before minutes of work, not after."""
     if chart is not None:
-        from synalign.charts import require_drawable
+        from synalign.report.charts import require_drawable
 
         require_drawable(chart)
 
@@ -143,10 +143,10 @@ def _give(
     as_json: bool,
 ) -> None:
     """Print what was done and the table, and write it as Markdown where that is asked for."""
-    from synalign.terminal import outcome_data, print_json, show_outcome, show_rows
+    from synalign.cli.terminal import outcome_data, print_json, show_outcome, show_rows
 
     if markdown is not None:
-        from synalign.steps.markdown import write_table
+        from synalign.steps.core.markdown import write_table
 
         write_table(markdown, columns, rows)
     if as_json:

@@ -29,8 +29,8 @@ def ab(
     as_json: AsJson = False,
 ) -> None:
     """Compare two retrievers offline, by simulated clicks on their interleaved rankings."""
-    from synalign.steps.ab import summary
-    from synalign.terminal import outcome_data, print_json, say, show_text
+    from synalign.cli.terminal import outcome_data, print_json, say, show_text
+    from synalign.steps.retrieval.ab import summary
 
     with opened(path) as workspace:
         outcome = workspace.ab(
@@ -79,7 +79,7 @@ def experiment(
     as_json: AsJson = False,
 ) -> None:
     """Analyse the log of a real experiment: lift over the control, with intervals, for each metric and arm."""
-    from synalign.terminal import print_json, say, show_text
+    from synalign.cli.terminal import print_json, say, show_text
 
     with opened(path) as workspace:
         found = workspace.analyse_experiment(

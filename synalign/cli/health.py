@@ -10,8 +10,8 @@ from synalign.cli.app import AsJson, Where, app
 @app.command()
 def fsck(path: Where, as_json: AsJson = False) -> None:
     """Check everything that a workspace promises, and say what to do; exit with 1 if something is broken."""
-    from synalign.steps.fsck import fsck
-    from synalign.terminal import print_json, show_report
+    from synalign.cli.terminal import print_json, show_report
+    from synalign.steps.fsck.check import fsck
 
     report = fsck(path.expanduser().absolute())
     if as_json:

@@ -21,7 +21,7 @@ def runs(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
     """List what was done, the newest last."""
-    from synalign.terminal import brief, show_rows
+    from synalign.cli.terminal import brief, show_rows
 
     with opened(path) as workspace:
         frame = workspace.runs(step)
@@ -54,7 +54,7 @@ def diff(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
     """Say what differs between two states of a workspace."""
-    from synalign.terminal import say
+    from synalign.cli.terminal import say
 
     with opened(path) as workspace:
         frame = workspace.diff(before, after)
@@ -72,7 +72,7 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Tell where a record comes from and what became of it."""
-    from synalign.terminal import print_json, show_parts
+    from synalign.cli.terminal import print_json, show_parts
 
     with opened(path) as workspace:
         found = workspace.explain(record_id, origin=origin)
@@ -92,7 +92,7 @@ def tag(
     as_json: AsJson = False,
 ) -> None:
     """Name a state, which gc then keeps; or list the names."""
-    from synalign.terminal import print_json, say, show_rows
+    from synalign.cli.terminal import print_json, say, show_rows
 
     with opened(path) as workspace:
         if name is None:

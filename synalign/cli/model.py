@@ -13,7 +13,7 @@ from synalign.cli.app import AsJson, BaseUrl, Batch, Budget, Model, Where, app, 
 @app.command()
 def estimate(path: Where, model: Model = None, base_url: BaseUrl = None, as_json: AsJson = False) -> None:
     """Say what reason and generate would cost."""
-    from synalign.terminal import print_json, say, show_rows
+    from synalign.cli.terminal import print_json, say, show_rows
 
     with opened(path) as workspace:
         found = workspace.estimate(model=model, base_url=base_url)
@@ -110,7 +110,7 @@ def record(
     as_json: AsJson = False,
 ) -> None:
     """Write all replies to a file that model = "replay/FILE" answers from."""
-    from synalign.terminal import print_json, show_pairs
+    from synalign.cli.terminal import print_json, show_pairs
 
     with opened(path) as workspace:
         written = workspace.record(file, overwrite=force)

@@ -27,7 +27,7 @@ _NAMED = re.compile(r"([^\W\d]\w*)=(.+)", re.DOTALL)
 @app.command()
 def status(path: Where, as_json: AsJson = False) -> None:
     """Say what is in a workspace."""
-    from synalign.terminal import brief, print_json, show_pairs
+    from synalign.cli.terminal import brief, print_json, show_pairs
 
     with opened(path) as workspace:
         found = workspace.status()
@@ -65,7 +65,7 @@ def sql(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
     """Run SQL over the tables and views of a workspace, and what is attached to it."""
-    from synalign.terminal import print_json, say, show_rows
+    from synalign.cli.terminal import print_json, say, show_rows
 
     with opened(path) as workspace:
         for given in attach or ():
@@ -157,7 +157,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write weighted or drawn synthetic records to a file or a folder."""
-    from synalign.terminal import print_json, say
+    from synalign.cli.terminal import print_json, say
 
     with opened(path) as workspace:
         reader = _reader(workspace, at)
@@ -192,7 +192,7 @@ def include(
 @app.command()
 def publish(path: Where, as_json: AsJson = False) -> None:
     """Bring catalog.duckdb up to date, if it is not. Every command that writes does so by itself."""
-    from synalign.terminal import print_json, say
+    from synalign.cli.terminal import print_json, say
 
     with opened(path) as workspace:
         file = workspace.publish()
@@ -214,7 +214,7 @@ def gc(
     as_json: AsJson = False,
 ) -> None:
     """Give back space: unfinished rows, old versions, orphan files."""
-    from synalign.terminal import print_json, show_pairs
+    from synalign.cli.terminal import print_json, show_pairs
 
     with opened(path) as workspace:
         dropped = workspace.gc(superseded=superseded)

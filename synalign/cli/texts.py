@@ -27,7 +27,7 @@ def text_quality(
     as_json: AsJson = False,
 ) -> None:
     """Compare real, raw and weighted texts: diversity, form, nearness to real text, and leakage."""
-    from synalign.terminal import outcome_data, print_json, say, show_outcome, show_sections
+    from synalign.cli.terminal import outcome_data, print_json, say, show_outcome, show_sections
 
     with opened(path) as workspace:
         outcome = workspace.text_quality(weight_set=weight_set, sample=sample, seed=seed)

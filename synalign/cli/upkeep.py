@@ -21,7 +21,7 @@ def forget(
     as_json: AsJson = False,
 ) -> None:
     """Take real records out for good, with all that quotes them, and prove it."""
-    from synalign.terminal import outcome_data, print_json, show_outcome
+    from synalign.cli.terminal import outcome_data, print_json, show_outcome
 
     names = id or None
     with opened(path) as workspace:

@@ -82,7 +82,7 @@ def weights(
     as_json: AsJson = False,
 ) -> None:
     """List the weight sets, or make one the current one."""
-    from synalign.terminal import print_json, show_rows
+    from synalign.cli.terminal import print_json, show_rows
 
     if use is not None:
         do_step(path, as_json, lambda ws: ws.use_weights(use))
@@ -107,7 +107,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Exit with 1 and the reasons if weights break a limit: a gate for CI."""
-    from synalign.terminal import print_json, say, show_pairs
+    from synalign.cli.terminal import print_json, say, show_pairs
 
     with opened(path) as workspace:
         found = workspace.check(weight_set=weight_set, max_mmd_ratio=max_mmd_ratio, min_ess=min_ess, max_auc=max_auc)
@@ -133,7 +133,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Do all steps; what is done already is not done again."""
-    from synalign.terminal import outcome_data, print_json, progress_bars, show_outcome
+    from synalign.cli.terminal import outcome_data, print_json, progress_bars, show_outcome
     from synalign.workspace import run as run_all
 
     with progress_bars() as (progress, notice), stopped():

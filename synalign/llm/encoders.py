@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from synalign.errors import ModelError, UsageError
-from synalign.llm.client import openai_embed
+from synalign.llm.transport.client import openai_embed
 
 if TYPE_CHECKING:
     import numpy as np

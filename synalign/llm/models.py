@@ -6,7 +6,7 @@ from pathlib import Path
 
 from synalign.config import Llm
 from synalign.errors import ConfigError
-from synalign.llm.chat import ChatModel
+from synalign.llm.transport.chat import ChatModel
 
 
 def open_model(settings: Llm, base_dir: Path, mode: str | None = None) -> ChatModel:
@@ -19,16 +19,16 @@ def open_model(settings: Llm, base_dir: Path, mode: str | None = None) -> ChatMo
     """
     kind, _, rest = settings.model.partition("/")
     if kind == "builtin":
-        from synalign.llm.ngram import NgramModel
+        from synalign.llm.builtin.ngram import NgramModel
 
         if rest != "ngram":
             raise ConfigError(f"llm.model is {settings.model!r}, and the only builtin model is 'builtin/ngram'.")
         return NgramModel()
     if kind == "replay":
-        from synalign.llm.replay import ReplayModel
+        from synalign.llm.builtin.replay import ReplayModel
 
         return ReplayModel(_recording_path(rest, base_dir))
-    from synalign.llm.client import OpenAIChat
+    from synalign.llm.transport.client import OpenAIChat
 
     return OpenAIChat(settings, mode=mode)
 
@@ -42,7 +42,7 @@ def recording(model: str, base_dir: Path) -> str | None:
     kind, _, rest = model.partition("/")
     if kind != "replay":
         return None
-    from synalign.llm.replay import recording_digest
+    from synalign.llm.builtin.replay import recording_digest
 
     return recording_digest(_recording_path(rest, base_dir))
 

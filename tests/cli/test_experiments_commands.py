@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.inside import cli
 from tests.steps import ranked
-from tests.steps.test_experiment import log
+from tests.steps.evaluation.test_experiment import log
 from tests.steps.workspaces import unpublished
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import duckdb
 
 import synalign as sa
-from synalign.store.lake import Lake
-from synalign.store.ledger import Ledger
-from synalign.store.schemas import TABLES
+from synalign.store.lake.lake import Lake
+from synalign.store.lake.schemas import TABLES
+from synalign.store.ledger.ledger import Ledger
 
 #: Columns that say when and how long; and versions of tables, which a killed write may add to.
 ASIDE = {

@@ -25,11 +25,11 @@ from typing import Any
 import lancedb  # noqa: F401  (so that its import is not part of the first write)
 
 import synalign.cli
-from synalign.steps import gc
-from synalign.store import catalog
-from synalign.store.lake import Lake
-from synalign.store.ledger import Ledger
-from synalign.store.schemas import TABLES
+from synalign.steps.lifecycle import gc
+from synalign.store.lake.lake import Lake
+from synalign.store.lake.schemas import TABLES
+from synalign.store.ledger.ledger import Ledger
+from synalign.store.sql import catalog
 
 #: How long a write is taken to last that did not occur in the undisturbed run.
 UNKNOWN_SECONDS = 0.01

@@ -21,7 +21,7 @@ from typing import Any
 import duckdb
 
 import synalign as sa
-from synalign.store.query import relation_names
+from synalign.store.sql.query import relation_names
 
 #: Reads that a connection is held for.
 HELD = 8

@@ -9,7 +9,7 @@ from pathlib import Path
 import synalign as sa
 from synalign import config as configuration
 from synalign.config import RunConfig
-from synalign.store import lake
+from synalign.store.lake import lake
 
 
 def _gc(workspace: sa.Workspace, _: Path) -> None:

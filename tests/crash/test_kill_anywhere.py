@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from synalign.steps.fsck import fsck
+from synalign.steps.fsck.check import fsck
 from tests.crash.contents import AT_REST, contents, differences, state_on_disk
 from tests.crash.killing import Undisturbed, finish, kill_at, prepare, run_cli
 

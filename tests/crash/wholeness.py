@@ -15,9 +15,9 @@ import duckdb
 import lance
 
 import synalign as sa
-from synalign.store.lake import Lake
-from synalign.store.query import relation_names
-from synalign.store.schemas import OWNED_BY_RUN, TABLES, vectors_spec
+from synalign.store.lake.lake import Lake
+from synalign.store.lake.schemas import OWNED_BY_RUN, TABLES, vectors_spec
+from synalign.store.sql.query import relation_names
 from tests.crash.contents import ASIDE
 
 #: By table and run, how many rows the run has, and a digest of them.

@@ -17,7 +17,7 @@ import pytest
 
 import synalign as sa
 from synalign.errors import SynAlignError
-from synalign.store import files
+from synalign.store.files import files
 from tests.hostile.mutations import KINDS, damaged, originals, rows
 from tests.steps.workspaces import unpublished
 

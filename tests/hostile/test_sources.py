@@ -20,8 +20,8 @@ import pytest
 
 import synalign as sa
 from synalign.errors import InputError, SynAlignError, UsageError
-from synalign.store import files
-from synalign.store.records import Columns, to_records
+from synalign.store.files import files
+from synalign.store.files.records import Columns, to_records
 from tests.steps.workspaces import unpublished
 
 

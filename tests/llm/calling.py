@@ -14,9 +14,9 @@ from synalign.errors import (
     ModelRefusedError,
     ModelUnavailableError,
 )
-from synalign.llm.chat import CallFailure, ChatReply, ChatRequest
-from synalign.llm.client import OpenAIChat
-from synalign.llm.engine import run_calls
+from synalign.llm.transport.chat import CallFailure, ChatReply, ChatRequest
+from synalign.llm.transport.client import OpenAIChat
+from synalign.llm.transport.engine import run_calls
 
 
 def ask(user: str) -> ChatRequest:

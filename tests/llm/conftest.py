@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from synalign.llm import engine, limits
+from synalign.llm.transport import engine, limits
 from tests.llm.endpoint import Endpoint
 
 

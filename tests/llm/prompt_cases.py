@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from synalign.config import Task
-from synalign.llm import prompts
+from synalign.llm.prompting import prompts
 
 TASK = {"description": "a review of a phone, as customers write them in a shop", "language": "German"}
 SHOWN = [

@@ -16,7 +16,7 @@ import httpx2
 import openai
 import pytest
 
-from synalign.llm.schemas import AttributeSet, RecordBatch, json_schema
+from synalign.llm.prompting.schemas import AttributeSet, RecordBatch, json_schema
 from tests.llm.endpoint import FAULTS, ROOT, Endpoint
 from tests.llm.endpoint_replies import request_key, sentence
 

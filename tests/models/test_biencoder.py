@@ -14,8 +14,8 @@ from synalign.errors import NumericsError
 from synalign.models import contrastive
 from synalign.models.biencoder import BiEncoder, Pairs, Settings, Trial, choose_share, chosen, fit, mix
 from synalign.models.contrastive import Loss, steps
-from synalign.numerics.lsa import fit_lsa
-from synalign.numerics.ranking import exact_search, hits, recall_at, reciprocal_rank
+from synalign.numerics.core.lsa import fit_lsa
+from synalign.numerics.evaluation.ranking import exact_search, hits, recall_at, reciprocal_rank
 
 CLINC = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "clinc150"
 QUICK = Settings(epochs=10, batch=64, learning_rate=1e-2)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from synalign.numerics.interleaving import CLICK_MODELS, ClickModel, compare
+from synalign.numerics.evaluation.interleaving import CLICK_MODELS, ClickModel, compare
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from synalign.numerics.alignment import Pull, Samples, align_stratum, distances
-from synalign.numerics.blocks import FeatureBlocks
-from synalign.numerics.dual import DualSolution, solve_dual, solve_with_floor
-from synalign.numerics.duplicates import group_prior, near_duplicate_groups
-from synalign.numerics.features import RandomFeatures
+from synalign.numerics.alignment.dual import DualSolution, solve_dual, solve_with_floor
+from synalign.numerics.alignment.stratum import Pull, Samples, align_stratum, distances
+from synalign.numerics.core.blocks import FeatureBlocks
+from synalign.numerics.core.duplicates import group_prior, near_duplicate_groups
+from synalign.numerics.core.features import RandomFeatures
 
 DIMENSIONS = 5
 FEATURES = RandomFeatures.draw(DIMENSIONS, 32, 2.0, seed=0)

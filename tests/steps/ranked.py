@@ -10,8 +10,8 @@ import polars as pl
 import pyarrow as pa
 
 import synalign as sa
-from synalign.store.journal import Clock, Plan
-from synalign.store.schemas import TABLES
+from synalign.store.lake.journal import Clock, Plan
+from synalign.store.lake.schemas import TABLES
 
 #: Documents, which the labels of queries name.
 DOCUMENTS = [f"d{number:02d}" for number in range(40)]

@@ -48,7 +48,7 @@ def copy(workspace: sa.Workspace, path: Path) -> sa.Workspace:
 def unpublished() -> Iterator[None]:
     """Leave out the catalog: no test inside reads it, and writing it takes longer than most steps do."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("synalign.steps.publish.publish_if_stale", lambda *_: None)
+        patch.setattr("synalign.steps.lifecycle.publish.publish_if_stale", lambda *_: None)
         yield
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import pyarrow as pa
 
 import synalign as sa
-from synalign.store.lake import Lake
-from synalign.store.schemas import TABLES
+from synalign.store.lake.lake import Lake
+from synalign.store.lake.schemas import TABLES
 
 #: The run or activation of sequence n was n minutes later.
 BEGUN = datetime(2026, 1, 2, 3, 4, 5)

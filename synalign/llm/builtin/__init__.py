@@ -1,0 +1,1 @@
+"""Models that answer without a network: the embedded generator and recordings."""

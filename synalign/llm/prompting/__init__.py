@@ -1,0 +1,1 @@
+"""Prompts, the answers they ask for, and reading those from replies."""

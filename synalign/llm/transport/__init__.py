@@ -1,0 +1,1 @@
+"""Requests on their way to an endpoint, and replies on their way back."""

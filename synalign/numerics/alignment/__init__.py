@@ -1,0 +1,1 @@
+"""Sampling weights by Maximum Mean Discrepancy."""

@@ -1,0 +1,1 @@
+"""What a trained model or a ranking is worth."""

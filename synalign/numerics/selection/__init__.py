@@ -1,0 +1,1 @@
+"""Selection by the posterior variance of a Gaussian process."""

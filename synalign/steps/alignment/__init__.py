@@ -1,0 +1,1 @@
+"""Sampling weights for synthetic records: learned, scored, measured, checked."""

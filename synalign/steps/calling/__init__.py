@@ -1,0 +1,1 @@
+"""From prompts to replies: requests, batches, budgets, recordings."""

@@ -1,0 +1,38 @@
+"""Takes personal data out of real text before it is sent, and puts it back: what stands for what stays here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from synalign.config import PersonalKind
+from synalign.llm.validation.personal import Redactor
+from synalign.steps.core.context import Context
+from synalign.store.lake.schemas import TABLES
+
+
+class Redaction:
+    """The placeholders of a workspace. One original has one placeholder, in all prompts."""
+
+    def __init__(self, context: Context, kinds: Sequence[PersonalKind]) -> None:
+        self._context = context
+        rows = context.lake.read("redactions").to_pylist() if kinds else []
+        self._redactor = Redactor(kinds, {row["placeholder"]: row["original"] for row in rows}) if kinds else None
+
+    def redact(self, text: str) -> str:
+        """Return a text with placeholders for personal data."""
+        return text if self._redactor is None else self._redactor.redact(text)
+
+    def keep(self) -> None:
+        """Write the placeholders that are new, before any of them is sent."""
+        new = self._redactor.new if self._redactor is not None else {}
+        rows = [{"placeholder": placeholder, "original": original} for placeholder, original in new.items()]
+        if rows:
+            self._context.lake.insert("redactions", pa.Table.from_pylist(rows, schema=TABLES["redactions"].schema))
+
+
+def restore(context: Context, text: str) -> str:
+    """Return a redacted text as it was."""
+    rows = context.lake.read("redactions").to_pylist()
+    return Redactor((), {row["placeholder"]: row["original"] for row in rows}).restore(text)

@@ -1,0 +1,1 @@
+"""What every step uses: the context it is handed, and reading rows as arrays."""

@@ -1,0 +1,47 @@
+"""Which texts a fitted embedder is fitted to: of every kind of text that it will turn into vectors, some."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import polars as pl
+
+from synalign.steps.core.context import Context
+from synalign.steps.core.reading import document_runs, record_runs, records
+from synalign.steps.corpus.documents import documents
+from synalign.steps.forget.tombstones import forget_runs
+from synalign.store.lake.schemas import DOCUMENT, ORIGINS
+
+
+def fit_sources(context: Context) -> list[str]:
+    """Return the runs that a fitted embedder depends on. After a forget it is another one, though the runs are those
+    that it was fitted to before."""
+    found = [run.run_id for origin in ORIGINS for run in record_runs(context, origin)]
+    return found + [run.run_id for run in document_runs(context)] + forget_runs(context)
+
+
+def fit_texts(context: Context) -> dict[str, pl.DataFrame]:
+    """Choose the text and multiplicity of the training records and documents to fit on, by origin, by the hash of the
+    id: each kind has an equal part of the room, and what one leaves is for the others."""
+    from synalign.numerics.core.lsa import MAX_FIT_TEXTS
+
+    frames = {
+        origin: records(context, origin, split="train", with_excluded=True).select("id", "text", "multiplicity")
+        for origin in ORIGINS
+    }
+    if document_runs(context):
+        frames[DOCUMENT] = documents(context).with_columns(pl.lit(1).cast(pl.Int64).alias("multiplicity"))
+    left = MAX_FIT_TEXTS
+    chosen: dict[str, pl.DataFrame] = {}
+    smallest_first = sorted(frames, key=lambda origin: frames[origin].height)
+    for number, origin in enumerate(smallest_first):
+        chosen[origin] = _by_hash(frames[origin], left // (len(frames) - number))
+        left -= chosen[origin].height
+    return {origin: chosen[origin] for origin in frames}
+
+
+def _by_hash(frame: pl.DataFrame, count: int) -> pl.DataFrame:
+    if frame.height <= count:
+        return frame
+    keys = pl.Series("key", [sha256(f"fit/1:{name}".encode()).hexdigest() for name in frame["id"]])
+    return frame.with_columns(keys).sort("key").head(count).sort("id")

@@ -1,0 +1,1 @@
+"""Whether synthetic records help a model, and what the texts are like."""

@@ -1,0 +1,1 @@
+"""Removing real records for good, with what was derived from them."""

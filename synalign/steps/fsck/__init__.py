@@ -1,0 +1,1 @@
+"""Whether a workspace keeps its promises."""

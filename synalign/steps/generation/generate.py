@@ -1,0 +1,386 @@
+"""generate: stage 2. The language model writes new records; what breaks a rule is kept apart, with the reason, and
+asked for anew."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from synalign import ids
+from synalign.config import Generate, Llm, Task, override
+from synalign.errors import NotReadyError, UsageError
+from synalign.llm.prompting.schemas import RecordBatch, VerdictList, records_schema
+from synalign.steps.calling.jobs import Job, fold, require_usable
+from synalign.steps.calling.label_descriptions import meanings, of_documents
+from synalign.steps.calling.prompt_runner import (
+    NGRAM_NOTE,
+    Asker,
+    Demonstrations,
+    current_selections,
+    demonstrations,
+    rejection,
+    request_parameters,
+    settings_for,
+)
+from synalign.steps.calling.redaction import Redaction
+from synalign.steps.core.context import Context, Outcome, finish, reuse
+from synalign.steps.core.reading import records, require_real
+from synalign.steps.corpus.documents import document_ids, sampled_documents
+from synalign.steps.generation.requests import Brief, briefs, document_briefs, query_variables, variables
+from synalign.steps.generation.validation import Checker, Reply
+from synalign.store.lake.journal import Clock, Plan, Run
+from synalign.store.lake.lake import quote
+from synalign.store.lake.schemas import REAL, SYNTHETIC, TABLES
+
+
+@dataclass(frozen=True)
+class Writing:
+    """One run of generate before it is done: what it asks for, of whom, and what it shows.
+
+    task: with the meaning of each label. documents: the texts of those labels that are documents. alone: documents that
+    queries are asked for from their text alone.
+    """
+
+    context: Context
+    plan: Plan
+    section: Generate
+    askers: Mapping[str, Asker[RecordBatch]]
+    judge: Asker[VerdictList] | None
+    labels: Sequence[str]
+    selections: Sequence[dict[str, Any]]
+    reasoned: Run | None
+    task: Task
+    documents: Mapping[str, str]
+    alone: Sequence[str]
+
+    def briefs(self) -> list[Brief]:
+        """Return what is asked for at first.
+
+        Raises:
+            NotReadyError: if records are to come from attributes, and the model stated none.
+        """
+        stated = {} if self.reasoned is None else _attributes(self.context, self.reasoned)
+        found = briefs(self.section, self.selections, stated, self.plan.run_id, self.context.config.seed)
+        found += document_briefs(self.alone, self.section.from_documents)
+        if not found:
+            raise NotReadyError(
+                "There are no attributes of the current selections: the model stated none. See the relation "
+                "rejections, and run ws.reason() ('synalign reason DIR') again with another model or prompt."
+            )
+        return found
+
+    def kind(self, brief: Brief) -> str:
+        """Return which of the askers a brief is for."""
+        if brief.label in self.documents:
+            return "queries"
+        return "demonstrations" if brief.attributes is None else "attributes"
+
+    def shown(self, settings: Llm) -> Demonstrations:
+        """Return what each brief shows: of documents alone, nothing."""
+        found = demonstrations(self.context, settings, self.selections)
+        alone: dict[str, list[Any]] = {f"document:{name}": [] for name in self.alone}
+        return Demonstrations({**found.texts, **alone}, {**found.shown, **alone})
+
+    def job(
+        self,
+        brief: Brief,
+        shown: Demonstrations,
+        written: Sequence[str] = (),
+        count: int | None = None,
+        refill: int = 0,
+    ) -> Job:
+        """Return the request for a brief, or for `count` more of its records."""
+        count = brief.count if count is None else count
+        asker = self.askers[self.kind(brief)]
+        texts, redacted = shown.shown[brief.selection_id], bool(asker.settings.redact)
+        text = None if brief.label is None else self.documents.get(brief.label)
+        if text is not None:
+            given = query_variables(brief, self.task, text, texts, written, count, redacted)
+            return asker.job(given, brief.purpose(refill), brief.selected, count)
+        given = variables(brief, self.task, self.labels, texts, written, count, redacted)
+        meanings = [item["meaning"] for item in given["labels"]]
+        schema = records_schema(meanings if given["ask_label"] else None)
+        return asker.job(given, brief.purpose(refill), brief.selection_id, count, schema)
+
+
+def planned(
+    context: Context,
+    *,
+    per_selection: int | None = None,
+    recombined: int | None = None,
+    from_demonstrations: int | None = None,
+    from_documents: int | None = None,
+    model: str | None = None,
+    base_url: str | None = None,
+    budget: str | None = None,
+    batch: bool | None = None,
+    reasoned: bool = True,
+) -> Writing:
+    """Return the run that `generate` would be. `reasoned` False does without attributes, to see what it would ask.
+
+    Raises:
+        NotReadyError: if nothing is selected, or attributes are needed and there are none of the current selections.
+        UsageError: if no records are asked for; or no model is given and another than the configured one stated the
+            attributes.
+    """
+    settings = settings_for(context, model, base_url, budget, batch)
+    given = {"per_selection": per_selection, "recombined": recombined, "from_demonstrations": from_demonstrations}
+    section = override(context.config.generate, given | {"from_documents": from_documents})
+    rules = context.config.accept
+    selected = bool(section.per_selection or section.recombined or section.from_demonstrations)
+    if not selected and not section.from_documents:
+        raise UsageError(
+            "No records are asked for: generate.per_selection, recombined, from_demonstrations and from_documents are "
+            "all 0."
+        )
+    alone = sampled_documents(context, section.documents) if section.from_documents else []
+    selections: list[dict[str, Any]] = []
+    inputs: list[str] = []
+    if selected:
+        run, selections = current_selections(context)
+        inputs = [run.run_id]
+    attributed = bool(section.per_selection or section.recombined)
+    stated = context.journal.current("reason") if attributed and reasoned else None
+    if attributed and reasoned:
+        if stated is None or inputs[0] not in stated.inputs:
+            raise NotReadyError(
+                "There are no attributes of the current selections. Run ws.reason() ('synalign reason DIR') first."
+            )
+        stated_by = stated.parameters["model"]
+        if model is None and stated_by != settings.model:
+            raise UsageError(
+                f"The attributes were stated by {stated_by!r}, and generate would use {settings.model!r}. Say which "
+                "with model=... (--model)."
+            )
+    templates = {"attributes": section.prompt} if attributed else {}
+    templates |= {"demonstrations": section.single_stage_prompt} if section.from_demonstrations else {}
+    real = records(context, REAL, split="train") if not selected else require_real(context)
+    labels = [label for label in real["label"].unique().sort() if label is not None]
+    redaction = Redaction(context, settings.redact)
+    known = meanings(context, [*(row["label"] for row in selections), *alone], redaction)
+    redaction.keep()
+    templates |= {"queries": section.query_prompt} if known.documents else {}
+    named = [*templates.values(), *([rules.judge_prompt] if rules.judge else [])]
+    parameters = request_parameters(context, settings, *named) | {
+        "per_selection": section.per_selection,
+        "recombined": section.recombined,
+        "from_demonstrations": section.from_demonstrations,
+        "refills": section.refills,
+        "accept": rules.model_dump(mode="json"),
+    }
+    parameters |= of_documents(context)
+    if alone:
+        parameters |= {"from_documents": section.from_documents, "alone": ids.digest(alone)}
+    inputs += [stated.run_id] if stated is not None else []
+    plan = Plan("generate", parameters, inputs, context.config.seed, version=2)
+    askers = {kind: Asker(context, plan, settings, name, RecordBatch) for kind, name in templates.items()}
+    judge = Asker(context, plan, settings, rules.judge_prompt, VerdictList) if rules.judge else None
+    # Documents are not listed in prompts: there may be thousands.
+    task = context.config.task
+    listed = set(task.labels) | document_ids(context, labels)
+    labels = [*task.labels, *(label for label in labels if label not in listed)]
+    return Writing(
+        context, plan, section, askers, judge, labels, selections, stated, known.task, known.documents, alone
+    )
+
+
+def generate(
+    context: Context,
+    *,
+    per_selection: int | None = None,
+    recombined: int | None = None,
+    from_demonstrations: int | None = None,
+    from_documents: int | None = None,
+    model: str | None = None,
+    base_url: str | None = None,
+    budget: str | None = None,
+    batch: bool | None = None,
+) -> Outcome:
+    """Ask for new records for each current selection, check them, and ask anew for those that were refused.
+
+    Each record is checked by the rules of `synalign.config.Accept`; the results are in the table `checks`, and what is
+    refused is in `rejections` with the reason. `synalign.config.Generate` says how many are asked for, and how often.
+
+    Raises:
+        NotReadyError, UsageError: see `planned`.
+        ModelError: if no reply can be used, or see `synalign.steps.calling.dispatch.send`; replies that came are kept.
+    """
+    clock = Clock()
+    writing = planned(
+        context,
+        per_selection=per_selection,
+        recombined=recombined,
+        from_demonstrations=from_demonstrations,
+        from_documents=from_documents,
+        model=model,
+        base_url=base_url,
+        budget=budget,
+        batch=batch,
+    )
+    plan = writing.plan
+    done = context.journal.get(plan.run_id)
+    if done is not None:
+        return reuse(context, done)
+    asked = writing.briefs()
+    settings = next(iter(writing.askers.values())).settings
+    shown = writing.shown(settings)
+    context.journal.sweep((SYNTHETIC, "rejections", "checks", "attributes", "attribute_values"))
+    templates = [asker.template for asker in writing.askers.values()]
+    checker = Checker(
+        context, writing.labels, shown, templates, writing.judge, writing.task, writing.documents.values()
+    )
+    replies, refused, calls = _write_all(writing, checker, asked, shown)
+    fold(context, [*calls, *checker.calls])
+    kept, checks, more = _rows(plan.run_id, replies)
+    refused += more + checker.unread
+    _insert_recombined(context, plan.run_id, asked)
+    checker.store_vectors(kept, plan.run_id)
+    context.lake.insert("rejections", pa.Table.from_pylist(refused, schema=TABLES["rejections"].schema))
+    context.lake.insert("checks", pa.Table.from_pylist(checks, schema=TABLES["checks"].schema))
+    context.lake.insert(SYNTHETIC, pa.Table.from_pylist(kept, schema=TABLES[SYNTHETIC].schema))
+    notes = [NGRAM_NOTE] if settings.model == "builtin/ngram" else []
+    wanted = sum(brief.count for brief in asked)
+    if refused:
+        common = Counter(row["reason"] for row in refused).most_common(4)
+        reasons = ", ".join(f"{count} {reason}" for reason, count in common)
+        notes.append(
+            f"{wanted} records were asked for, {len(kept)} kept; refused: {reasons}; see the relation rejections"
+        )
+    counts = {"calls": len(calls), "records": len(kept), "rejections": len(refused)}
+    return finish(context, plan, clock, counts, notes, ("selections", "attributes", "calls", SYNTHETIC))
+
+
+def _write_all(
+    writing: Writing, checker: Checker, asked: Sequence[Brief], shown: Demonstrations
+) -> tuple[list[Reply], list[dict[str, Any]], set[str]]:
+    """Ask, check, and ask again for what was refused; return the replies, what could not be read, and the calls."""
+    replies: list[Reply] = []
+    refused: list[dict[str, Any]] = []
+    calls: set[str] = set()
+    accepted: Counter[tuple[str, str]] = Counter()
+    written: defaultdict[str, list[str]] = defaultdict(list)
+    for wave in range(writing.section.refills + 1):
+        jobs: defaultdict[str, list[tuple[Brief, int, Job]]] = defaultdict(list)
+        for brief in asked:
+            left = brief.count - accepted[brief.selection_id, brief.written_from]
+            if left > 0:
+                kind = writing.kind(brief)
+                job = writing.job(brief, shown, written[brief.selection_id], left, wave)
+                jobs[kind].append((brief, left, job))
+        if not jobs:
+            break
+        answered = []
+        for kind, part in jobs.items():
+            answers = writing.askers[kind].ask([job for *_, job in part])
+            if not wave:
+                usable = sum(len(answer.value.records) for _, answer in answers.answered)
+                require_usable(writing.context, writing.plan.step, answers.calls, usable, answers.refused)
+            refused += answers.refused
+            calls |= set(answers.calls)
+            of_job = {job.request.call_id: (brief, left) for brief, left, job in part}
+            for job, answer in answers.answered:
+                brief, left = of_job[job.request.call_id]
+                answered.append((brief, answer.call_id, answer.value, left))
+        found = checker.check(answered, wave)
+        replies += found
+        for reply in found:
+            texts = [verdict.text for verdict in reply.verdicts if verdict.accepted]
+            accepted[reply.brief.selection_id, reply.brief.written_from] += len(texts)
+            written[reply.brief.selection_id] += texts
+    return replies, refused, calls
+
+
+def _rows(
+    run_id: str, replies: Sequence[Reply]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+    """Turn verdicts into rows of `synthetic`, `checks` and `rejections`, in the order in which they were reached.
+
+    Where no rule refuses it, a text that came twice for one label is one record, of the call that it came in first.
+    """
+    kept: dict[str, dict[str, Any]] = {}
+    checks: list[dict[str, Any]] = []
+    refused: list[dict[str, Any]] = []
+    for reply in replies:
+        brief = reply.brief
+        for verdict in reply.verdicts:
+            name = ids.record_id(verdict.text, brief.label, None) if verdict.accepted else None
+            measures = verdict.measures
+            checks.append(
+                {
+                    "run_id": run_id,
+                    "call_id": reply.call_id,
+                    "index": verdict.index,
+                    "id": name,
+                    "accepted": verdict.accepted,
+                    "reason": verdict.reason,
+                    **{str(rule): passed for rule, passed in verdict.results.items()},
+                    "near_duplicate_similarity": measures.get("near_duplicate"),
+                    "copied_share": measures.get("copied"),
+                    "cosine_to_synthetic": measures.get("too_similar"),
+                    "cosine_to_real": measures.get("too_near"),
+                }
+            )
+            if name is None:
+                reason = str(verdict.reason)
+                refused.append(rejection(run_id, reply.call_id, verdict.index, reason, verdict.detail, verdict.text))
+                continue
+            kept.setdefault(
+                name,
+                {
+                    "id": name,
+                    "text": verdict.text,
+                    "label": brief.label,
+                    "split": "train",
+                    "run_id": run_id,
+                    "call_id": reply.call_id,
+                    "selection_id": brief.selected,
+                    "attributes_id": brief.attributes_id,
+                    "written_from": brief.written_from,
+                },
+            )
+    return list(kept.values()), checks, refused
+
+
+def _attributes(context: Context, run: Run) -> dict[str, dict[str, Any]]:
+    """Return the attributes of each selection_id: their id, and `values` as they were stated."""
+    chosen = f"run_id = {quote(run.run_id)}"
+    values: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+    for row in context.lake.read("attribute_values", where=chosen).to_pylist():
+        values[row["attributes_id"]][row["name"]] = row
+    found = {}
+    for row in context.lake.read("attributes", where=chosen).to_pylist():
+        known = values[row["id"]]
+        stated = [known[item["name"]] for item in row["attributes"] if item["name"] in known]
+        found[row["selection_id"]] = {
+            "id": row["id"],
+            "values": [
+                {"name": item["name"], "kind": item["kind"], "value": item["stated"], "row": item} for item in stated
+            ],
+        }
+    return found
+
+
+def _insert_recombined(context: Context, run_id: str, asked: Sequence[Brief]) -> None:
+    """Write the attributes that were drawn across selections: each record leads to those it was written from."""
+    drawn = [brief for brief in asked if brief.written_from == "recombined"]
+    rows = [
+        {
+            "run_id": run_id,
+            "id": brief.attributes_id,
+            "selection_id": brief.selection_id,
+            "call_id": None,
+            "attributes": [{"name": item["name"], "value": item["value"]} for item in brief.attributes or ()],
+        }
+        for brief in drawn
+    ]
+    context.lake.insert("attributes", pa.Table.from_pylist(rows, schema=TABLES["attributes"].schema))
+    values = [
+        {**item["row"], "run_id": run_id, "attributes_id": brief.attributes_id}
+        for brief in drawn
+        for item in brief.attributes or ()
+    ]
+    context.lake.insert("attribute_values", pa.Table.from_pylist(values, schema=TABLES["attribute_values"].schema))

@@ -1,0 +1,137 @@
+"""reason: stage 1. The language model states the attributes of the demonstrations of each selection, and they are
+brought into one vocabulary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from synalign import ids
+from synalign.llm.prompting.schemas import AttributeSet, MergeList
+from synalign.llm.prompting.vocabulary import Value, values
+from synalign.steps.calling.jobs import Job, fold, require_usable
+from synalign.steps.calling.label_descriptions import of_documents
+from synalign.steps.calling.prompt_runner import (
+    Asker,
+    current_selections,
+    demonstrations,
+    request_parameters,
+    settings_for,
+)
+from synalign.steps.core.context import Context, Outcome, finish, reuse
+from synalign.steps.generation.vocabulary import merge, normalised
+from synalign.store.lake.journal import Clock, Plan, Run
+from synalign.store.lake.schemas import TABLES
+
+
+def planned(
+    context: Context, *, model: str | None = None, base_url: str | None = None, **given: Any
+) -> tuple[Plan, Asker[AttributeSet], Run, list[dict[str, Any]]]:
+    """Return the run that `reason` would be, what asks its questions, and the current selections.
+
+    Raises:
+        NotReadyError: if nothing is selected.
+    """
+    settings = settings_for(context, model, base_url, **given)
+    section = context.config.reason
+    run, selections = current_selections(context)
+    templates = [section.prompt, *([section.merge_prompt] if section.merge else [])]
+    parameters = request_parameters(context, settings, *templates) | {
+        "attributes": section.attributes,
+        "open": section.open,
+        "values": {name: list(there) for name, there in section.values.items()},
+        "merge": section.merge,
+    }
+    parameters |= of_documents(context)
+    plan = Plan("reason", parameters, [run.run_id], context.config.seed, version=2)
+    return plan, Asker(context, plan, settings, section.prompt, AttributeSet), run, selections
+
+
+def requests(asker: Asker[AttributeSet], selections: list[dict[str, Any]]) -> list[Job]:
+    """Return the requests of stage 1: one for each selection."""
+    context, section = asker.context, asker.context.config.reason
+    wanted = [
+        {"name": name, "kind": kind, "values": list(section.values.get(name, ()))}
+        for name, kind in section.attributes.items()
+    ]
+    shown = demonstrations(context, asker.settings, selections).shown
+    jobs = []
+    for row in selections:
+        variables = {
+            "task": context.config.task,
+            "demonstrations": shown[row["selection_id"]],
+            "attributes": wanted,
+            "open": section.open,
+        }
+        jobs.append(asker.job(variables, ("reason", row["round"], row["step"]), row["selection_id"]))
+    return jobs
+
+
+def reason(
+    context: Context,
+    *,
+    model: str | None = None,
+    base_url: str | None = None,
+    budget: str | None = None,
+    batch: bool | None = None,
+) -> Outcome:
+    """Ask for the attributes of each current selection, and have values that mean the same merged.
+
+    Raises:
+        NotReadyError: if nothing is selected.
+        ModelError: if no reply can be used, or see `synalign.steps.calling.dispatch.send`; replies that came are kept.
+    """
+    clock = Clock()
+    plan, asker, _, selections = planned(context, model=model, base_url=base_url, budget=budget, batch=batch)
+    section = context.config.reason
+    done = context.journal.get(plan.run_id)
+    if done is not None:
+        return reuse(context, done)
+    answers = asker.ask(requests(asker, selections))
+    require_usable(context, plan.step, answers.calls, len(answers.answered), answers.refused)
+    stated = {
+        str(job.selection_id): (answer.call_id, values(answer.value.attributes, section.attributes, section.open))
+        for job, answer in answers.answered
+    }
+    calls = set(answers.calls)
+    if section.merge:
+        merger = Asker(context, plan, asker.settings, section.merge_prompt, MergeList)
+        ends, merging = merge(merger, [value for _, found in stated.values() for value in found])
+        calls |= set(merging.calls)
+        refused = answers.refused + merging.refused
+    else:
+        ends, refused = {}, answers.refused
+    context.journal.sweep(("attributes", "attribute_values", "rejections"))
+    fold(context, calls)
+    kept, kept_values = [], []
+    for selection_id, (call_id, found) in stated.items():
+        name = ids.digest(["attributes/1", plan.run_id, selection_id])
+        kept.append(attributes_row(plan.run_id, name, selection_id, call_id, found))
+        kept_values += value_rows(plan.run_id, name, normalised(found, ends))
+    context.lake.insert("attributes", pa.Table.from_pylist(kept, schema=TABLES["attributes"].schema))
+    context.lake.insert("attribute_values", pa.Table.from_pylist(kept_values, schema=TABLES["attribute_values"].schema))
+    context.lake.insert("rejections", pa.Table.from_pylist(refused, schema=TABLES["rejections"].schema))
+    notes = (
+        [f"{len(refused)} replies or parts of them could not be used; see the relation rejections"] if refused else []
+    )
+    counts = {"selections": len(selections), "attributes": len(kept), "merged": len(ends), "rejections": len(refused)}
+    return finish(context, plan, clock, counts, notes, ("selections", "calls", "attributes"))
+
+
+def attributes_row(
+    run_id: str, name: str, selection_id: str, call_id: str | None, found: list[Value]
+) -> dict[str, Any]:
+    """Return a row of `attributes`: what was stated, as it was stated."""
+    return {
+        "run_id": run_id,
+        "id": name,
+        "selection_id": selection_id,
+        "call_id": call_id,
+        "attributes": [{"name": value.name, "value": value.stated} for value in found],
+    }
+
+
+def value_rows(run_id: str, name: str, found: list[Value]) -> list[dict[str, Any]]:
+    """Return rows of `attribute_values`: each value in the vocabulary of the workspace."""
+    return [{"run_id": run_id, "attributes_id": name, **vars(value)} for value in found]

@@ -1,0 +1,1 @@
+"""What happens to a workspace over time: history, status, clean-up, the published catalog."""

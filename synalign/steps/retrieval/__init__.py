@@ -1,0 +1,1 @@
+"""Retrievers: trained, ranked, compared."""

@@ -1,0 +1,1 @@
+"""Clusters, and the demonstrations that a Gaussian process picks from them."""

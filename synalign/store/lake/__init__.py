@@ -1,0 +1,1 @@
+"""The Lance tables, their schemas and the record of runs. Only `lake` imports lancedb."""

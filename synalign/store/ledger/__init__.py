@@ -1,0 +1,1 @@
+"""The ledger of language model calls, and the locks of a workspace."""
