@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def folder(name: str) -> Path:
 
 @cache
 def text(relative: str) -> str:
-    """Return the text of one shipped file, named as in a checkout, such as "sql/views/lineage.sql"."""
+    """Return the text of one shipped file, named as in a checkout, such as "sql/views/generation/lineage.sql"."""
     top, _, rest = relative.partition("/")
     path = folder(top) / rest
     if not path.is_file():
@@ -36,7 +37,19 @@ def text(relative: str) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def names(relative: str, suffix: str) -> list[str]:
-    """Return the names, without `suffix`, of the shipped files directly in one folder, sorted."""
+@cache
+def files(relative: str, suffix: str) -> Mapping[str, str]:
+    """Return the shipped files of one folder and of the folders in it, as {name without `suffix`: path as `text` takes
+    it}, sorted by name.
+
+    Raises:
+        StoreError: if two files have one name.
+    """
     top, _, rest = relative.partition("/")
-    return sorted(path.name[: -len(suffix)] for path in (folder(top) / rest).iterdir() if path.name.endswith(suffix))
+    found: dict[str, str] = {}
+    for path in sorted((folder(top) / rest).rglob(f"*{suffix}"), key=lambda path: path.name):
+        name, place = path.name.removesuffix(suffix), f"{top}/{path.relative_to(folder(top)).as_posix()}"
+        if name in found:
+            raise StoreError(f"Two shipped files are called {name}: {found[name]} and {place}. Rename one.")
+        found[name] = place
+    return found

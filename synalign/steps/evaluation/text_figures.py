@@ -1,4 +1,4 @@
-"""The figures of `text_quality`, side by side for real, raw and weighted texts. What each means: sql/base/metrics.sql.
+"""The figures of `text_quality`, side by side for real, raw and weighted texts. The relation `metrics` explains them.
 
 Two kinds. Sums over texts (lengths, rates, leakage) use each side's weights as they are. What depends on how many texts
 there are (distinct n-grams, self-BLEU, vocabulary, distances, MAUVE) is computed on the same number of texts of each

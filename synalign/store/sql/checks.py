@@ -1,4 +1,4 @@
-"""Promises that the tables keep, as SQL: `sql/checks/<name>.sql`, each of which returns the rows that break one.
+"""Promises that the tables keep, as SQL: `sql/checks/<stage>/<name>.sql`. Each query returns the rows that break one.
 
 A check's head says what the rows are, `-- cure:` what to do about them, and `-- kind: leftover` that they do no harm.
 It reads `raw_<table>` (all rows), `kept_<table>` (those of finished runs), `records` (kept, of both sides), `embedded`

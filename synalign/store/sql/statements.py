@@ -57,9 +57,9 @@ class Statement:
 
 @cache
 def load(area: str) -> tuple[Statement, ...]:
-    """Return the statements of one area (a folder below `sql/`), each after those it needs. They are read once: every
-    query needs them."""
-    found = {name: read(area, name) for name in resources.names(f"sql/{area}", ".sql")}
+    """Return the statements of one area (a folder below `sql/`, and the folders in it), each after those it needs.
+    They are read once: every query needs them."""
+    found = {name: read(area, name) for name in resources.files(f"sql/{area}", ".sql")}
     order = TopologicalSorter({name: set(statement.needs) & found.keys() for name, statement in found.items()})
     return tuple(found[name] for name in order.static_order())
 
@@ -68,9 +68,10 @@ def read(area: str, name: str) -> Statement:
     """Return one statement.
 
     Raises:
-        StoreError: if the file's head lacks its purpose or its `needs` line, or has a line that is no field.
+        StoreError: if there is no such file, its head lacks its purpose or its `needs` line, or has a line that is no
+            field.
     """
-    place = f"sql/{area}/{name}.sql"
+    place = resources.files(f"sql/{area}", ".sql").get(name, f"sql/{area}/{name}.sql")
     lines = resources.text(place).splitlines()
     head = [line[2:].removeprefix(" ") for line in _leading_comments(lines)]
     start = next((number for number, line in enumerate(head) if _FIELD.fullmatch(line)), len(head))
@@ -101,7 +102,7 @@ def meanings(statement: Statement) -> dict[str, str]:
     """
     if statement.like is None:
         return dict(statement.columns)
-    area = next((area for area in RELATIONS if statement.like in resources.names(f"sql/{area}", ".sql")), None)
+    area = next((area for area in RELATIONS if statement.like in resources.files(f"sql/{area}", ".sql")), None)
     if area is None:
         raise StoreError(f"sql/: {statement.name} is described as {statement.like!r}, which is no relation.")
     return meanings(read(area, statement.like)) | dict(statement.columns)

@@ -25,7 +25,7 @@ from synalign.workspace import CATALOG_NAME
 from tests.store.comparing import comparable, rows
 
 AREAS = ("base", "views", "macros", "queries")
-FILES = [(area, name) for area in AREAS for name in resources.names(f"sql/{area}", ".sql")]
+FILES = [(area, name) for area in AREAS for name in resources.files(f"sql/{area}", ".sql")]
 RELATIONS = query.relation_names()
 _READ = """
 import json, sys
@@ -90,6 +90,23 @@ def test_names_are_unique_and_sorted():
     names = [name for area, name in FILES if area in ("base", "views", "macros")]
     assert [name for name, count in Counter(names).items() if count > 1] == []
     assert sorted(RELATIONS) == RELATIONS
+
+
+def test_folders_hold_a_dozen_files_at_most_and_a_stage_each():
+    stages = {"corpus", "selection", "generation", "alignment", "evaluation", "retrieval", "lifecycle"}
+    places = [Path(place) for area in (*AREAS, "checks", "analysis") for place in
+              resources.files(f"sql/{area}", ".sql").values()]  # fmt: skip
+    assert max(Counter(place.parent for place in places).values()) <= 12
+    assert {place.parts[2] for place in places if len(place.parts) > 3} <= stages
+
+
+def test_two_files_of_one_name_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for stage in ("corpus", "selection"):
+        (tmp_path / "views" / stage).mkdir(parents=True)
+        (tmp_path / "views" / stage / "twice.sql").touch()
+    monkeypatch.setattr(resources, "folder", lambda _: tmp_path)
+    with pytest.raises(StoreError, match=r"called twice: sql/views/\w+/twice.sql and sql/views/\w+/twice.sql"):
+        resources.files.__wrapped__("sql/views", ".sql")
 
 
 def test_a_file_that_is_missing_is_said():
