@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Retrieval:
-    """One method for each. A record's label is the id of the document that answers it. See docs/retrieval.md."""
+    """One method for each. A record's label is the id of the document that answers it. See docs/how-to/retrieval.md."""
 
     def _writing(self) -> AbstractContextManager[None]:
         """Hold the workspace's lock."""

@@ -1,4 +1,4 @@
-"""The examples and docs/joins.md: what they show runs, without SynAlign where they say so, and can fail."""
+"""The examples and docs/how-to/join.md: what they show runs, without SynAlign where they say so, and can fail."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.cli.inside import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDERS, DBT = ROOT / "examples" / "orders", ROOT / "examples" / "dbt"
-JOINS = (ROOT / "docs" / "joins.md").read_text(encoding="utf-8")
+JOINS = (ROOT / "docs" / "how-to" / "join.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"(?:^<!-- needs: (\w+) -->\n)?^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -131,7 +131,7 @@ def test_the_tests_of_the_dbt_project_can_fail(dbt: Path, spoiled: Path, tmp_pat
 
 @pytest.fixture(scope="module")
 def folder(filled: sa.Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the Python of docs/joins.md ran, over a copy of the finished workspace."""
+    """A folder in which the Python of docs/how-to/join.md ran, over a copy of the finished workspace."""
     path = tmp_path_factory.mktemp("joins")
     shutil.copytree(filled.path, path / "support")
     before = Path.cwd()

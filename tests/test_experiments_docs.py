@@ -1,4 +1,4 @@
-"""What docs/experiments.md shows runs: its Python in an empty folder, its SQL on the catalog that this publishes."""
+"""What docs/explanation/experiments.md shows runs: its Python in an empty folder, its SQL on the catalog there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.inside import cli
 
-TEXT = (Path(__file__).resolve().parents[1] / "docs" / "experiments.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).resolve().parents[1] / "docs" / "explanation" / "experiments.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     printed = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
         patch.chdir(path)
-        exec(compile(code, "docs/experiments.md", "exec"), {})
+        exec(compile(code, "docs/explanation/experiments.md", "exec"), {})
     first, second = printed.getvalue().splitlines()[:2]
     assert first.startswith("ctr, B against A: ")
     assert first.endswith("higher.")

@@ -1,5 +1,6 @@
-"""Writes docs/sql.md, the reference of every relation and macro in SQL: from the heads of the files in `sql/`, and the
-types that DuckDB gives their columns in an empty workspace. Run by `make docs`; a test says when it is due."""
+"""Writes docs/reference/sql.md, the reference of every relation and macro in SQL: from the heads of the files in
+`sql/`, and the types that DuckDB gives their columns in an empty workspace. Run by `make docs`;
+a test says when it is due."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from synalign.store.sql import statements
 from synalign.store.sql.catalog import MATERIALISED
 from synalign.store.sql.statements import Statement
 
-PLACE = Path(__file__).resolve().parents[1] / "docs" / "sql.md"
+PLACE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "sql.md"
 
 _INTRODUCTION = """\
 # SQL reference
@@ -48,7 +49,7 @@ _SIGNATURE = re.compile(r"create macro (\w+)\((.*?)\) as\s", re.DOTALL)
 
 
 def reference() -> str:
-    """Return the text of docs/sql.md."""
+    """Return the text of docs/reference/sql.md."""
     with tempfile.TemporaryDirectory() as folder:
         workspace = sa.open(Path(folder) / "workspace")
         workspace.configure(sa.Config())

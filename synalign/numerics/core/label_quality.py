@@ -5,9 +5,9 @@ A language model's label is often wrong for what it wrote (compare "Not All LLM-
 of vector x and label y the density ratio of real to synthetic is p(x) q(y | x) / (p'(x) q'(y | x)), so that q belongs
 into the weights as a factor; here it is the base measure from which the weights are pulled towards the real mean.
 
-Regularisation was chosen on four pairs of real and LLM-written text (docs/alignment.md): the most probable setting by
-the classifier's own cross-validated likelihood (C = 1 to 3) is calibrated, but hedges; C = 10 weighted better on two of
-the pairs and as well on two, C = 30 no better than that.
+Regularisation was chosen on four pairs of real and LLM-written text (docs/explanation/alignment.md): the most probable
+setting by the classifier's own cross-validated likelihood (C = 1 to 3) is calibrated, but hedges; C = 10 weighted
+better on two of the pairs and as well on two, C = 30 no better than that.
 """
 
 from __future__ import annotations

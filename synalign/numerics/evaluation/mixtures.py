@@ -9,7 +9,7 @@ the log-likelihood of their labels. No test record is seen. "No synthetic record
 Weights are scaled to sum to their effective number, (sum w)^2 / sum w^2 (Kish 1965): a model that is regularised is
 regularised for as many records as there really are. With a sum of n + m, as a mean weight of 1 gives, 300 real records
 at half of the weight count as thousands of certain ones, and a mixture loses one to two points of accuracy to that
-alone (docs/evaluation.md).
+alone (docs/explanation/evaluation.md).
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class TrainingData:
     def effective_weight(self) -> np.ndarray:
         """The sample weights scaled to sum to their effective number, (sum w)^2 / sum w^2, float64 [n]. For a model
         that is regularised they are the better ones: with a mean of 1 it takes few real records that share the weight
-        with many synthetic ones for many certain ones (docs/evaluation.md)."""
+        with many synthetic ones for many certain ones (docs/explanation/evaluation.md)."""
         found: np.ndarray = self.sample_weight * (self.sample_weight.sum() / np.square(self.sample_weight).sum())
         return found
 

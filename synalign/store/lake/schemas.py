@@ -1,4 +1,4 @@
-"""The tables of a workspace: their columns and keys. What a row is stands in `docs/sql.md`.
+"""The tables of a workspace: their columns and keys. What a row is stands in `docs/reference/sql.md`.
 
 Every key column is non-nullable and carries Lance's primary-key metadata: without it, concurrent inserts of the same
 new keys duplicate rows.

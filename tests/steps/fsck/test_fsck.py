@@ -324,7 +324,7 @@ def test_every_check_can_fail() -> None:
 
 
 def test_the_documentation_lists_every_check() -> None:
-    text = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "explanation" / "formats.md").read_text(encoding="utf-8")
     lines = [f"| `{name}` | {promise} |" for name, promise in CHECKS.items()]
     lines += [f"| `{check.name}` | {check.kind} | {check.about} |" for check in checks.all_checks()]
     assert [line for line in text.splitlines() if line.startswith("| `")] == lines

@@ -1,4 +1,4 @@
-"""docs/sql.md is what the files in `sql/` say, and they say what every column of every relation and macro means."""
+"""docs/reference/sql.md is what the files in `sql/` say, and they say what each column of each relation means."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def live(measured: sa.Workspace):
 
 def test_the_reference_is_what_the_files_say():
     text = sql_reference.PLACE.read_text(encoding="utf-8")
-    assert text == sql_reference.reference(), "docs/sql.md is out of date: run `make docs`"
+    assert text == sql_reference.reference(), "docs/reference/sql.md is out of date: run `make docs`"
     headings = re.findall(r"^### `(\w+)", text, flags=re.MULTILINE)
     assert sorted(headings) == sorted([*query.relation_names(), *MACROS])
     anchors = {sql_reference._anchor(statement) for statement in STATEMENTS.values()}
