@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,7 @@ OWNERS = {
 NUMERICS_LIBRARIES = {"numpy", "scipy", "torch", "gpytorch", "sklearn", "threadpoolctl"}
 
 
+@cache
 def imports(path: Path, typing_too: bool) -> set[str]:
     """Return the full names of all modules that a file imports, wherever in it."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
