@@ -117,8 +117,12 @@ def test_a_name_that_picks_none_is_a_configuration_error(tmp_path: Path, name: s
 @pytest.mark.parametrize(
     ("modules", "spared"),
     [
-        ("engine budget client models prompts encoders replay parsing", "openai httpx2 tenacity jinja2 numpy"),
-        ("ngram acceptance", "openai httpx2 tenacity jinja2"),
+        (
+            "transport.engine transport.budget transport.client models prompting.prompts encoders builtin.replay "
+            "prompting.parsing",
+            "openai httpx2 tenacity jinja2 numpy",
+        ),
+        ("builtin.ngram validation.acceptance", "openai httpx2 tenacity jinja2"),
     ],
 )
 def test_importing_costs_nothing_that_is_not_used(modules: str, spared: str) -> None:

@@ -358,7 +358,7 @@ def test_a_key_that_is_sent_back_is_in_no_outcome_error_or_notice(
     serve: Any, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (("engine._WAIT", 0.001), ("engine._LONGEST", 0.01), ("limits._PAUSE", 0.001)):
-        monkeypatch.setattr(f"synalign.llm.{name}", value)
+        monkeypatch.setattr(f"synalign.llm.transport.{name}", value)
     monkeypatch.setattr("synalign.llm.transport.admission._TELL", 0.0)
     server: Server = serve(lambda body, number: ECHOED[kind] if number else chat(GOOD))
     outcomes: list[Any] = []
