@@ -27,7 +27,6 @@ from typing import Any
 import duckdb
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 import synalign as sa
 from synalign.steps.lifecycle.publish import publish_if_stale
@@ -69,7 +68,7 @@ def fill(path: Path, count: int) -> sa.Workspace:
     with workspace._writing():
         lake = workspace._lake
         lake.insert("weights", rows.to_arrow())
-        lake.insert("alignments", pa.Table.from_pylist([blank | common | figures], schema=TABLES["alignments"].schema))
+        lake.insert_rows("alignments", [blank | common | figures])
         Journal(lake).finish(plan, Clock(), {"records": count, "strata": 1})
     return workspace
 

@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 import synalign as sa
 from synalign.store.lake.journal import Clock, Plan
-from synalign.store.lake.schemas import TABLES
 
 #: Documents, which the labels of queries name.
 DOCUMENTS = [f"d{number:02d}" for number in range(40)]
@@ -58,6 +56,6 @@ def rank(
             ]  # fmt: skip
     with workspace._writing():
         context = workspace._context()
-        context.lake.insert("rankings", pa.Table.from_pylist(rows, schema=TABLES["rankings"].schema))
+        context.lake.insert_rows("rankings", rows)
         context.journal.finish(plan, Clock(), {"rows": len(rows)}, (), ("rankings",))
     return plan.run_id

@@ -80,8 +80,7 @@ def selected(workspace: sa.Workspace, **settings: Any) -> pl.DataFrame:
     """The rows of `selections` that selecting with these settings gives, in order; mass does not count unless asked."""
     outcome = workspace.select(**({"beta": 0.0} | settings))
     # Not through SQL: a connection takes longer than most selections.
-    found = pl.from_arrow(workspace._lake.read("selections", None, f"run_id = '{outcome.run_id}'"))
-    assert isinstance(found, pl.DataFrame)
+    found = workspace._lake.frame("selections", None, f"run_id = '{outcome.run_id}'")
     return found.sort("step")
 
 

@@ -9,13 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from synalign.errors import ConfigError, StoreError, UsageError
 from synalign.llm.builtin.replay import Entry, Recording, is_recording, recording_text
 from synalign.steps.core.context import Context
 from synalign.store.lake.journal import now
-from synalign.store.lake.schemas import TABLES
 from synalign.store.ledger.ledger import COMPLETE
 
 _REPLAY = "replay/"
@@ -145,7 +142,7 @@ class _Origins:
 def _note_path(context: Context, path: Path) -> None:
     """Remember where replies are written to, so that they can be forgotten there, too."""
     row = {"path": _relative(context, path), "at": now()}
-    context.lake.insert("recordings", pa.Table.from_pylist([row], schema=TABLES["recordings"].schema))
+    context.lake.insert_rows("recordings", [row])
 
 
 def _relative(context: Context, path: Path) -> str:

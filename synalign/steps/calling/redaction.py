@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pyarrow as pa
-
 from synalign.config import PersonalKind
 from synalign.llm.validation.personal import Redactor
 from synalign.steps.core.context import Context
-from synalign.store.lake.schemas import TABLES
 
 
 class Redaction:
@@ -29,7 +26,7 @@ class Redaction:
         new = self._redactor.new if self._redactor is not None else {}
         rows = [{"placeholder": placeholder, "original": original} for placeholder, original in new.items()]
         if rows:
-            self._context.lake.insert("redactions", pa.Table.from_pylist(rows, schema=TABLES["redactions"].schema))
+            self._context.lake.insert_rows("redactions", rows)
 
 
 def restore(context: Context, text: str) -> str:

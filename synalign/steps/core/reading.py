@@ -52,8 +52,7 @@ def records(
     where = is_in("run_id", [run.run_id for run in sources])
     if split is not None:
         where += f" and split = {quote(split)}"
-    table = context.lake.read(origin, list(dict.fromkeys(["id", "text", "label", "split", *columns])), where)
-    frame = _frame(table)
+    frame = context.lake.frame(origin, list(dict.fromkeys(["id", "text", "label", "split", *columns])), where)
     frame = frame.join(_multiplicities(context, origin), on="id", how="left")
     frame = frame.with_columns(pl.col("multiplicity").fill_null(1)).sort("id")
     if origin == SYNTHETIC and not with_excluded:
@@ -67,7 +66,7 @@ def excluded(context: Context) -> pl.DataFrame:
         [{"run_id": run.run_id, "sequence": run.sequence} for run in context.journal.runs("exclude")],
         schema={"run_id": pl.String, "sequence": pl.Int64},
     )
-    verdicts = _frame(context.lake.read("exclusions", ["run_id", "id", "excluded"])).join(order, on="run_id")
+    verdicts = context.lake.frame("exclusions", ["run_id", "id", "excluded"]).join(order, on="run_id")
     last = verdicts.sort("sequence").group_by("id", maintain_order=True).last()
     return last.filter(pl.col("excluded")).select("id").sort("id")
 
@@ -103,7 +102,7 @@ def vectors(context: Context, embedder: str, origin: str, ids: pl.Series) -> np.
     matrix, seen = np.empty((len(ids), dimensions), dtype=np.float32), np.zeros(len(ids), dtype=bool)
     places = ids.to_frame("id").with_row_index("row")
     for batch in context.lake.batches(name, ["id", "vector"], where):
-        there = _frame(pa.table({"id": batch["id"]})).with_row_index("place").join(places, on="id")
+        there = pl.DataFrame(pa.table({"id": batch["id"]})).with_row_index("place").join(places, on="id")
         rows = there["row"].to_numpy()
         block = batch["vector"].flatten().to_numpy(zero_copy_only=False).reshape(-1, dimensions)
         matrix[rows], seen[rows] = block[there["place"].to_numpy()], True
@@ -118,11 +117,5 @@ def vectors(context: Context, embedder: str, origin: str, ids: pl.Series) -> np.
 def _multiplicities(context: Context, origin: str) -> pl.DataFrame:
     finished = [run.run_id for run in record_runs(context, origin)]
     where = f"origin = {quote(origin)} and {is_in('run_id', finished)}"
-    frame = _frame(context.lake.read("multiplicities", ["id", "multiplicity"], where))
+    frame = context.lake.frame("multiplicities", ["id", "multiplicity"], where)
     return frame.group_by("id").agg(pl.col("multiplicity").max())
-
-
-def _frame(table: pa.Table) -> pl.DataFrame:
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    return frame

@@ -71,8 +71,7 @@ def documents(context: Context, ids: Collection[str] | None = None, runs: Sequen
     where = is_in("run_id", [run.run_id for run in sources])
     if ids is not None and len(ids) <= _FEW:
         where += f" and {is_in('id', sorted(ids))}"
-    frame = pl.from_arrow(context.lake.read(TABLE, ["id", "text"], where))
-    assert isinstance(frame, pl.DataFrame)
+    frame = context.lake.frame(TABLE, ["id", "text"], where)
     if ids is not None:
         frame = frame.filter(pl.col("id").is_in(list(ids)))
     return frame.sort("id")
@@ -101,8 +100,7 @@ def sampled_documents(context: Context, count: int) -> list[str]:
 
 
 def _check_known_ids(context: Context, frame: pl.DataFrame) -> None:
-    known = pl.from_arrow(context.lake.read(TABLE, ["id", "text"]))
-    assert isinstance(known, pl.DataFrame)
+    known = context.lake.frame(TABLE, ["id", "text"])
     other = frame.select("id", "text").join(known, on="id", suffix="_known")
     other = other.filter(pl.col("text") != pl.col("text_known")).sort("id")
     if other.height:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
-
 from synalign import ids
 from synalign.steps.core.context import Context, Outcome, finish
 from synalign.store.lake.journal import Clock, Plan
-from synalign.store.lake.schemas import TABLES
 
 
 def exclude(context: Context, record_ids: list[str], reason: str, *, excluded: bool = True) -> Outcome:
@@ -27,6 +24,6 @@ def exclude(context: Context, record_ids: list[str], reason: str, *, excluded: b
     plan = Plan("exclude", parameters, [run.run_id for run in last[-1:]])
     context.journal.sweep(("exclusions",))
     rows = [{"run_id": plan.run_id, "id": name, "excluded": excluded, "reason": reason} for name in names]
-    context.lake.insert("exclusions", pa.Table.from_pylist(rows, schema=TABLES["exclusions"].schema))
+    context.lake.insert_rows("exclusions", rows)
     notes = (f"{len(names)} records {verb}; run align again to have the weights of the others sum to 1",)
     return finish(context, plan, clock, {verb: len(names)}, notes, ("exclusions",))

@@ -84,8 +84,7 @@ def ingest(context: Context, records: Records, *, synthetic: bool) -> Outcome:
 
 
 def _check_known_ids(context: Context, frame: pl.DataFrame, origin: str) -> None:
-    known = pl.from_arrow(context.lake.read(origin, ["id", "text", "label", "split"]))
-    assert isinstance(known, pl.DataFrame)
+    known = context.lake.frame(origin, ["id", "text", "label", "split"])
     both = frame.select("id", "text", "label", "split").join(known, on="id", suffix="_known")
     other = both.filter(
         (pl.col("text") != pl.col("text_known"))
@@ -132,9 +131,7 @@ def other_own_values(context: Context, rows: pa.Table, origin: str) -> list[str]
         return []
     there = context.lake.read(origin, ["id", *own])
     given = rows.select(there.column_names).cast(pa.schema([(field.name, field.type) for field in there.schema]))
-    known, new = pl.from_arrow(there), pl.from_arrow(given)
-    assert isinstance(known, pl.DataFrame)
-    assert isinstance(new, pl.DataFrame)
+    known, new = pl.DataFrame(there), pl.DataFrame(given)
     before = known.join(new, on="id", how="semi").sort("id")
     now = new.join(known, on="id", how="semi").sort("id")
     return [name for name in own if json_lines(before.select(name)) != json_lines(now.select(name))]
@@ -143,8 +140,7 @@ def other_own_values(context: Context, rows: pa.Table, origin: str) -> list[str]
 def _texts_of_real_records(context: Context, texts: pl.Series) -> list[str]:
     """Return a note if texts said to be synthetic are those of real records, which no weighting should see twice."""
     finished = is_in("run_id", [run.run_id for run in context.journal.runs("ingest")])
-    real = pl.from_arrow(context.lake.read(REAL, ["text", "split"], where=finished))
-    assert isinstance(real, pl.DataFrame)
+    real = context.lake.frame(REAL, ["text", "split"], where=finished)
     same = texts.is_in(real["text"].implode()).sum()
     if not same:
         return []

@@ -97,6 +97,4 @@ def _checked_draws(n: int) -> int:
 
 
 def _frame(connection: DuckDBPyConnection, name: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
-    frame = pl.from_arrow(query.named(connection, name, parameters))
-    assert isinstance(frame, pl.DataFrame)
-    return frame
+    return pl.DataFrame(query.named(connection, name, parameters))

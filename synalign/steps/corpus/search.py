@@ -51,9 +51,7 @@ def search(
         spare = records(context, side, with_excluded=True).height - known.height + 1
         where = f"origin = {quote(side)}"
         rows = context.lake.nearest(vectors_table(chosen.name), query, count + spare, where, ["origin", "id"])
-        nearest = pl.from_arrow(rows)
-        assert isinstance(nearest, pl.DataFrame)
-        found.append(nearest.rename({"_distance": "distance"}).join(known, on=["origin", "id"]))
+        found.append(pl.DataFrame(rows).rename({"_distance": "distance"}).join(known, on=["origin", "id"]))
     frame = pl.concat(found)
     if record_id is not None:
         frame = frame.filter(pl.col("id") != record_id)

@@ -85,8 +85,7 @@ def training_data(context: Context, *, with_vectors: bool, synthetic_share: floa
     if run is None:
         raise NotReadyError("There are no weights yet. Run ws.align() ('synalign align DIR') first.")
     real = require_real(context).with_columns(pl.col("multiplicity").cast(pl.Float64).alias("amount"))
-    weights = pl.from_arrow(context.lake.read("weights", ["id", "weight"], f"run_id = {quote(run.run_id)}"))
-    assert isinstance(weights, pl.DataFrame)
+    weights = context.lake.frame("weights", ["id", "weight"], f"run_id = {quote(run.run_id)}")
     synthetic = records(context, SYNTHETIC).join(weights.rename({"weight": "amount"}), on="id").sort("id")
     sides = [(REAL, real, 1 - synthetic_share), (SYNTHETIC, synthetic, synthetic_share)]
     if any(frame["label"].null_count() < frame.height for _, frame, _ in sides):

@@ -23,7 +23,7 @@ from synalign.steps.embedding.fitting import fit_sources, fit_texts
 from synalign.steps.forget.tombstones import last_forgotten
 from synalign.store.lake.journal import Clock, Plan, Run
 from synalign.store.lake.lake import quote
-from synalign.store.lake.schemas import DOCUMENT, ORIGINS, SYNTHETIC, TABLES, vectors_spec, vectors_table
+from synalign.store.lake.schemas import DOCUMENT, ORIGINS, SYNTHETIC, vectors_spec, vectors_table
 
 BUILTIN = "builtin/lsa"
 DEFAULT_DIMENSIONS = 256
@@ -241,7 +241,7 @@ def fit(context: Context, settings: Embed) -> Embedder:
         "texts": len(texts),
         "state": state,
     }
-    context.lake.insert("embedders", pa.Table.from_pylist([row], schema=TABLES["embedders"].schema))
+    context.lake.insert_rows("embedders", [row])
     finish(context, plan, clock, {"embedder": name, "texts": len(texts), "dimensions": dimensions})
     return Embedder(name, plan.run_id, settings, context.config.seed, tuple(fitted_on))
 
@@ -331,8 +331,7 @@ def _embed_source(
     name = vectors_table(embedder.name)
     total = frame.height
     if context.lake.exists(name):
-        known = pl.from_arrow(context.lake.read(name, ["id"], f"origin = {quote(origin)}"))
-        assert isinstance(known, pl.DataFrame)
+        known = context.lake.frame(name, ["id"], f"origin = {quote(origin)}")
         frame = frame.join(known, on="id", how="anti")
     block = _BLOCK_OF_ENDPOINT if embedder.settings.model.startswith("openai/") else _BLOCK
     what = f"embedding {origin} records" if origin in ORIGINS else "embedding documents"

@@ -145,8 +145,7 @@ def _corpus(side: Side, weights: np.ndarray) -> Corpus:
 
 def _weights(context: Context, run: Run, synthetic: pl.DataFrame) -> np.ndarray:
     """Return the weights of a set for these records, float64 [m]; 0 for a record that it does not have."""
-    found = pl.from_arrow(context.lake.read("weights", ["id", "weight"], f"run_id = {quote(run.run_id)}"))
-    assert isinstance(found, pl.DataFrame)
+    found = context.lake.frame("weights", ["id", "weight"], f"run_id = {quote(run.run_id)}")
     joined = synthetic.select("id").join(found, on="id", how="left", maintain_order="left")
     return joined["weight"].fill_null(0.0).to_numpy()
 

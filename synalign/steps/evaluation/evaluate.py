@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from synalign.config import Evaluate, override
 from synalign.errors import UsageError
@@ -27,7 +26,6 @@ from synalign.steps.embedding import embed as embedding
 from synalign.steps.evaluation.ablation import Verdict, draw, judge_draw
 from synalign.steps.evaluation.data import CURRENT, Judged, as_arrays, methods_of, read_labelled
 from synalign.store.lake.journal import Clock, Plan
-from synalign.store.lake.schemas import TABLES
 
 #: The version of the algorithm, part of every run's name.
 _VERSION = 1
@@ -164,7 +162,7 @@ def _evaluate(context: Context, settings: Evaluate, embedder: str | None, *, cur
         for found in verdicts.values()
         for verdict in found
     ]
-    context.lake.insert("evaluations", pa.Table.from_pylist(table, schema=TABLES["evaluations"].schema))
+    context.lake.insert_rows("evaluations", table)
     figures = [
         {"run_id": plan.run_id, "split": "test", "seed": context.config.seed} | row
         for size in sizes
@@ -173,7 +171,7 @@ def _evaluate(context: Context, settings: Evaluate, embedder: str | None, *, cur
     if curve:
         common = {"run_id": plan.run_id, "split": "test", "seed": context.config.seed}
         figures += [common | row for row in _worth(verdicts, rows, sizes, seed)]
-    context.lake.insert("metrics", pa.Table.from_pylist(figures, schema=TABLES["metrics"].schema))
+    context.lake.insert_rows("metrics", figures)
     counts = _counts(verdicts, rows, sizes, settings, judged)
     return finish(context, plan, clock, counts, notes, _TABLES)
 

@@ -156,9 +156,7 @@ def analyse(source: Any, asked: Question, query: str | None = None) -> tuple[pl.
         )  # fmt: skip
     schema = TABLES["experiments"].schema
     table = pa.Table.from_pylist([_without_nan(row) for row in rows], schema=schema.remove(0))
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    return frame, figures, notes
+    return pl.DataFrame(table), figures, notes
 
 
 def record(context: Context, frame: pl.DataFrame, figures: LogFigures, asked: Question, notes: list[str]) -> Analysis:

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pyarrow as pa
-
 from synalign.config import Accept
 from synalign.errors import UsageError
 from synalign.ids import child_seed
@@ -20,7 +18,7 @@ from synalign.steps.evaluation.text_samples import MIN_TEXTS, choose_texts, read
 from synalign.steps.forget.tombstones import forget_runs
 from synalign.steps.lifecycle.status import stale_weights
 from synalign.store.lake.journal import Clock, Plan, Run
-from synalign.store.lake.schemas import ORIGINS, TABLES
+from synalign.store.lake.schemas import ORIGINS
 
 STEP = "text_quality"
 
@@ -77,7 +75,7 @@ def text_quality(
         "seed": start,
     }
     rows = [common | row for row in figures(texts, leakage, base, inner)]
-    context.lake.insert("metrics", pa.Table.from_pylist(rows, schema=TABLES["metrics"].schema))
+    context.lake.insert_rows("metrics", rows)
     context.progress("comparing texts", 2, 2)
     notes = [*texts.notes, *([] if run is None else stale_weights(context, run))]
     counts: dict[str, Any] = {"weight_set": name, "split": texts.split, "reference": len(texts.reference)}

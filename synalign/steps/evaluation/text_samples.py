@@ -156,8 +156,7 @@ def _synthetic(context: Context, run: Run | None) -> pl.DataFrame:
         )
     if run is None:
         return frame
-    weights = pl.from_arrow(context.lake.read("weights", ["id", "weight"], f"run_id = {quote(run.run_id)}"))
-    assert isinstance(weights, pl.DataFrame)
+    weights = context.lake.frame("weights", ["id", "weight"], f"run_id = {quote(run.run_id)}")
     return frame.join(weights, on="id", how="left", maintain_order="left").with_columns(pl.col("weight").fill_null(0.0))
 
 

@@ -97,13 +97,13 @@ def _check(context: Context, names: Sequence[str]) -> None:
 
 def plan(context: Context, names: Sequence[str]) -> Forgetting:
     """Return what forgetting the real records of these ids takes. Reads, and writes nothing."""
-    real = _frame(context.lake.read(REAL, ["id", "text", "label", "split", "run_id"]))
+    real = context.lake.frame(REAL, ["id", "text", "label", "split", "run_id"])
     theirs = real.filter(pl.col("id").is_in(list(names)))
     others = real.filter(~pl.col("id").is_in(list(names)))
     redact = _redacting(context)
     frames = read_frames(context)
     found = derived(frames, set(names), theirs["text"], others["text"], _quoting(context, redact))
-    written = _frame(context.lake.read(SYNTHETIC, ["id", "text", "run_id"]))
+    written = context.lake.frame(SYNTHETIC, ["id", "text", "run_id"])
     sources = written.filter(pl.col("id").is_in(list(found.synthetic)))["run_id"]
     written = written.filter(~pl.col("id").is_in(list(found.synthetic))).select("id", "text")
     mentioned = Mentions(theirs["text"], others["text"])
@@ -159,16 +159,16 @@ def plan(context: Context, names: Sequence[str]) -> Forgetting:
 
 def read_frames(context: Context) -> Frames:
     """Return the rows that lineage is followed in."""
-    read = context.lake.read
-    ledger = _frame(context.ledger.rows().select(_CALLS))
-    calls = pl.concat([_frame(read("calls", _CALLS)), ledger]).unique("call_id", maintain_order=True)
+    frame = context.lake.frame
+    ledger = pl.DataFrame(context.ledger.rows().select(_CALLS))
+    calls = pl.concat([frame("calls", _CALLS), ledger]).unique("call_id", maintain_order=True)
     return Frames(
-        selections=_frame(read("selections", ["selection_id", "demonstrations", "record_id"])),
-        attributes=_frame(read("attributes")),
-        values=_frame(read("attribute_values", ["attributes_id", "name", "kind", "value", "stated"])),
-        annotations=_frame(read("annotations", ["run_id", "origin", "id", "call_id", "name", "value", "stated"])),
-        synthetic=_frame(read(SYNTHETIC, ["id", "text", "call_id", "selection_id", "attributes_id"])),
-        rejections=_frame(read("rejections", ["call_id", "text"])),
+        selections=frame("selections", ["selection_id", "demonstrations", "record_id"]),
+        attributes=frame("attributes"),
+        values=frame("attribute_values", ["attributes_id", "name", "kind", "value", "stated"]),
+        annotations=frame("annotations", ["run_id", "origin", "id", "call_id", "name", "value", "stated"]),
+        synthetic=frame(SYNTHETIC, ["id", "text", "call_id", "selection_id", "attributes_id"]),
+        rejections=frame("rejections", ["call_id", "text"]),
         calls=calls,
     )
 
@@ -186,7 +186,7 @@ def _quoting(context: Context, redact: Callable[[str], str]) -> Callable[[Iterab
             batches = [*batches, *context.lake.batches("calls", columns)]
         found: set[str] = set()
         for batch in batches:
-            frame = _frame(pa.table({name: batch[name] for name in columns}))
+            frame = pl.DataFrame(pa.table({name: batch[name] for name in columns}))
             if vocabulary:
                 frame = frame.filter(pl.col("selection_id").is_null())
             for column in _SAID:
@@ -278,8 +278,8 @@ def _removals(
 
 def _emptied(context: Context, real: set[str]) -> list[Replacement]:
     """Return the clusters of which no record is left, without their centroids: they were the records' vectors."""
-    members = _frame(context.lake.read("cluster_members", ["id", "cluster_run_id", "cluster_id"], "origin = 'real'"))
-    split = _frame(context.lake.read(REAL, ["id", "split"])).filter(pl.col("split") == "train")
+    members = context.lake.frame("cluster_members", ["id", "cluster_run_id", "cluster_id"], "origin = 'real'")
+    split = context.lake.frame(REAL, ["id", "split"]).filter(pl.col("split") == "train")
     members = members.join(split, on="id", how="semi")
     key = ["cluster_run_id", "cluster_id"]
     touched = members.filter(pl.col("id").is_in(list(real))).select(key).unique()
@@ -363,9 +363,3 @@ def _notes(remaining: pl.DataFrame, shared: set[str], gone: dict[str, str], trai
         "what was sent to a model's provider are beyond this workspace"
     )
     return notes
-
-
-def _frame(table: pa.Table) -> pl.DataFrame:
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    return frame

@@ -12,12 +12,11 @@ from collections.abc import Iterable
 from datetime import datetime
 
 import polars as pl
-import pyarrow as pa
 
 from synalign import ids
 from synalign.steps.core.context import Context
 from synalign.store.lake.journal import Run
-from synalign.store.lake.schemas import REAL, TABLES
+from synalign.store.lake.schemas import REAL
 
 _SALT = "salt:"
 
@@ -61,7 +60,7 @@ def names_of(record_id: str, text: str, label: str | None, split: str) -> set[st
 def keep_out(context: Context, found: Iterable[str], salt: str, at: datetime) -> None:
     """Write digests, and the salt that they were made with. To do it again is harmless."""
     rows = [{"digest": digest, "at": at} for digest in sorted({_SALT + salt, *found})]
-    context.lake.insert("forgotten", pa.Table.from_pylist(rows, schema=TABLES["forgotten"].schema))
+    context.lake.insert_rows("forgotten", rows)
 
 
 def known(context: Context, names: Iterable[str]) -> set[str]:

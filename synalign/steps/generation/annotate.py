@@ -6,7 +6,6 @@ from hashlib import sha256
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 
 from synalign.config import override
 from synalign.errors import NotReadyError, UsageError
@@ -19,7 +18,7 @@ from synalign.steps.core.context import Context, Outcome, finish, reuse
 from synalign.steps.core.reading import record_runs, records
 from synalign.steps.generation.vocabulary import known_values, merge, normalised
 from synalign.store.lake.journal import Clock, Plan
-from synalign.store.lake.schemas import ORIGINS, REAL, TABLES
+from synalign.store.lake.schemas import ORIGINS, REAL
 
 
 def annotate(
@@ -108,8 +107,8 @@ def annotate(
     context.journal.sweep(("annotations", "rejections"))
     fold(context, calls)
     rows = _rows(plan.run_id, origin, found, ends)
-    context.lake.insert("annotations", pa.Table.from_pylist(rows, schema=TABLES["annotations"].schema))
-    context.lake.insert("rejections", pa.Table.from_pylist(refused, schema=TABLES["rejections"].schema))
+    context.lake.insert_rows("annotations", rows)
+    context.lake.insert_rows("rejections", refused)
     counts = {"origin": origin, "records": chosen.height, "annotations": len(rows), "rejections": len(refused)}
     missing = chosen.height * len(names) - len(rows)
     notes = [f"{missing} of {chosen.height * len(names)} values were not stated"] if missing else []

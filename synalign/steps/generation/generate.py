@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-
 from synalign import ids
 from synalign.config import Generate, Llm, Task, override
 from synalign.errors import NotReadyError, UsageError
@@ -34,7 +32,7 @@ from synalign.steps.generation.requests import Brief, briefs, document_briefs, q
 from synalign.steps.generation.validation import Checker, Reply
 from synalign.store.lake.journal import Clock, Plan, Run
 from synalign.store.lake.lake import quote
-from synalign.store.lake.schemas import REAL, SYNTHETIC, TABLES
+from synalign.store.lake.schemas import REAL, SYNTHETIC
 
 
 @dataclass(frozen=True)
@@ -239,9 +237,9 @@ def generate(
     refused += more + checker.unread
     _insert_recombined(context, plan.run_id, asked)
     checker.store_vectors(kept, plan.run_id)
-    context.lake.insert("rejections", pa.Table.from_pylist(refused, schema=TABLES["rejections"].schema))
-    context.lake.insert("checks", pa.Table.from_pylist(checks, schema=TABLES["checks"].schema))
-    context.lake.insert(SYNTHETIC, pa.Table.from_pylist(kept, schema=TABLES[SYNTHETIC].schema))
+    context.lake.insert_rows("rejections", refused)
+    context.lake.insert_rows("checks", checks)
+    context.lake.insert_rows(SYNTHETIC, kept)
     notes = [NGRAM_NOTE] if settings.model == "builtin/ngram" else []
     wanted = sum(brief.count for brief in asked)
     if refused:
@@ -377,10 +375,10 @@ def _insert_recombined(context: Context, run_id: str, asked: Sequence[Brief]) ->
         }
         for brief in drawn
     ]
-    context.lake.insert("attributes", pa.Table.from_pylist(rows, schema=TABLES["attributes"].schema))
+    context.lake.insert_rows("attributes", rows)
     values = [
         {**item["row"], "run_id": run_id, "attributes_id": brief.attributes_id}
         for brief in drawn
         for item in brief.attributes or ()
     ]
-    context.lake.insert("attribute_values", pa.Table.from_pylist(values, schema=TABLES["attribute_values"].schema))
+    context.lake.insert_rows("attribute_values", values)

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pyarrow as pa
-
 from synalign import ids
 from synalign.llm.prompting.schemas import AttributeSet, MergeList
 from synalign.llm.prompting.vocabulary import Value, values
@@ -22,7 +20,6 @@ from synalign.steps.calling.prompt_runner import (
 from synalign.steps.core.context import Context, Outcome, finish, reuse
 from synalign.steps.generation.vocabulary import merge, normalised
 from synalign.store.lake.journal import Clock, Plan, Run
-from synalign.store.lake.schemas import TABLES
 
 
 def planned(
@@ -109,9 +106,9 @@ def reason(
         name = ids.digest(["attributes/1", plan.run_id, selection_id])
         kept.append(attributes_row(plan.run_id, name, selection_id, call_id, found))
         kept_values += value_rows(plan.run_id, name, normalised(found, ends))
-    context.lake.insert("attributes", pa.Table.from_pylist(kept, schema=TABLES["attributes"].schema))
-    context.lake.insert("attribute_values", pa.Table.from_pylist(kept_values, schema=TABLES["attribute_values"].schema))
-    context.lake.insert("rejections", pa.Table.from_pylist(refused, schema=TABLES["rejections"].schema))
+    context.lake.insert_rows("attributes", kept)
+    context.lake.insert_rows("attribute_values", kept_values)
+    context.lake.insert_rows("rejections", refused)
     notes = (
         [f"{len(refused)} replies or parts of them could not be used; see the relation rejections"] if refused else []
     )

@@ -11,13 +11,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-import pyarrow as pa
 
 from synalign import ids
 from synalign.errors import NotReadyError, UsageError
 from synalign.steps.core.context import Context
 from synalign.store.lake.journal import Moment, now
-from synalign.store.lake.schemas import TABLES
 from synalign.store.sql import query
 
 if TYPE_CHECKING:
@@ -102,7 +100,7 @@ def _write_tag(context: Context, name: str, state: Moment, note: str, *, dropped
     number = 1 + max(context.lake.read("tags", ["number"])["number"].to_pylist(), default=0)
     row = {"name": name, "sequence": state.sequence, "state_at": state.at, "note": note, "tagged_at": now()}
     written = row | {"number": number, "dropped": dropped}
-    context.lake.insert("tags", pa.Table.from_pylist([written], schema=TABLES["tags"].schema))
+    context.lake.insert_rows("tags", [written])
     return row
 
 
@@ -132,8 +130,7 @@ def run_list(connection: DuckDBPyConnection, step: str | None = None) -> pl.Data
     Raises:
         UsageError: if no run is of that step.
     """
-    frame = pl.from_arrow(query.named(connection, "run_list"))
-    assert isinstance(frame, pl.DataFrame)
+    frame = pl.DataFrame(query.named(connection, "run_list"))
     there = frame["step"].unique(maintain_order=True).to_list()
     if step is not None and step not in there:
         raise UsageError(f"There is no run of a step {step!r}. There are runs of: {', '.join(there) or 'none yet'}.")

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from synalign.errors import NotReadyError, UsageError
 from synalign.ids import child_seed
@@ -111,8 +110,7 @@ def ab(
         "lift": min_lift, "alpha": alpha, "power": power, "seed": seed,
         "needed_at_once": None if needed is None else sample_size(min_lift, power, alpha, tie_rate),
     }  # fmt: skip
-    table = pa.Table.from_pylist([row | {"run_id": plan.run_id}], schema=TABLES["comparisons"].schema)
-    context.lake.insert("comparisons", table)
+    context.lake.insert_rows("comparisons", [row | {"run_id": plan.run_id}])
     names = [name for name in TABLES["comparisons"].schema.names if name not in ("run_id", "seed")]
     return finish(context, plan, clock, {name: row[name] for name in names}, notes, _TABLES)
 
@@ -225,8 +223,7 @@ def _read(
 def _best(context: Context, run_id: str, retriever: str, depth: int) -> pl.DataFrame:
     """Return the first documents of each query: query_id, place (from 0), document_id."""
     where = f"run_id = {quote(run_id)} and retriever = {quote(retriever)}"
-    frame = pl.from_arrow(context.lake.read("rankings", ["query_id", "rank", "document_id"], where))
-    assert isinstance(frame, pl.DataFrame)
+    frame = context.lake.frame("rankings", ["query_id", "rank", "document_id"], where)
     place = pl.col("rank").rank("ordinal").over("query_id").cast(pl.Int64) - 1
     return frame.with_columns(place.alias("place")).filter(pl.col("place") < depth)
 

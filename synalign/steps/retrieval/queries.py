@@ -81,8 +81,7 @@ def synthetic_queries(context: Context, known: pl.DataFrame, settings: Retrieve,
         raise NotReadyError(
             "There are no weights yet. Run ws.align() ('synalign align DIR') first, or train on='synthetic'."
         )
-    weights = pl.from_arrow(context.lake.read("weights", ["id", "weight"], f"run_id = {quote(run.run_id)}"))
-    assert isinstance(weights, pl.DataFrame)
+    weights = context.lake.frame("weights", ["id", "weight"], f"run_id = {quote(run.run_id)}")
     frame = frame.join(weights.rename({"weight": "amount"}), on="id").filter(pl.col("amount") > 0).sort("id")
     found = _queries(frame, known, settings, "weighted synthetic records")
     return replace(found, notes=(*found.notes, *stale_weights(context, run)))

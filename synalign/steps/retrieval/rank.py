@@ -112,7 +112,7 @@ def evaluate_retrievers(
     seed = child_seed(context.config.seed, STEP)
     rows = [row | {"run_id": plan.run_id, "split": "test", "real_records": len(test), "seed": seed}
             for row in _metrics(found, first, test, ranks, seed, notes)]  # fmt: skip
-    context.lake.insert("metrics", pa.Table.from_pylist(rows, schema=TABLES["metrics"].schema))
+    context.lake.insert_rows("metrics", rows)
     counts: dict[str, Any] = {"queries": len(test), "documents": known.height, "baseline": first}
     counts |= {f"mrr {row['scope']}": row["value"] for row in rows if row["metric"] == "mrr_at_10"}
     return finish(context, plan, clock, counts, notes, _TABLES)

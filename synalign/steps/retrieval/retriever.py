@@ -128,7 +128,7 @@ def train_retriever(context: Context, name: str | None, **given: Any) -> Outcome
         "index_seconds": clock.seconds - trained,
         "state": model.to_bytes(),
     }
-    context.lake.insert("retrievers", pa.Table.from_pylist([row], schema=TABLES["retrievers"].schema))
+    context.lake.insert_rows("retrievers", [row])
     counts = {"retriever": name, "on": settings.on, "embedder": material.embedder.name, "share": share}
     counts |= {key: row[key] for key in ("real_pairs", "synthetic_pairs", "documents", "index_kind", "index_recall")}
     return finish(context, plan, clock, counts, notes, ("retrievers",))

@@ -87,7 +87,7 @@ def cluster(
     context.progress("clustering", 0, 1)
     rows, figures = _clustered(context, real, chosen, settings)
     rows = [{"run_id": plan.run_id} | row for row in rows]
-    context.lake.insert("clusters", pa.Table.from_pylist(rows, schema=TABLES["clusters"].schema))
+    context.lake.insert_rows("clusters", rows)
     context.progress("clustering", 1, 1)
     counts = {"clusters": len(rows), "records": real.height, "embedder": chosen.name} | figures
     notes = (
@@ -203,8 +203,7 @@ def _owners(context: Context, run: Run) -> list[str | None] | None:
 def members(context: Context, run: Run, origin: str) -> pl.DataFrame:
     """Return id, cluster_id and distance of the records of one side, ordered by id."""
     where = f"cluster_run_id = {quote(run.run_id)} and origin = {quote(origin)}"
-    frame = pl.from_arrow(context.lake.read("cluster_members", ["run_id", "id", "cluster_id", "distance"], where))
-    assert isinstance(frame, pl.DataFrame)
+    frame = context.lake.frame("cluster_members", ["run_id", "id", "cluster_id", "distance"], where)
     finished = [done.run_id for done in context.journal.runs("assign")]
     return frame.filter(pl.col("run_id").is_in(finished)).drop("run_id").sort("id")
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from synalign.errors import NotReadyError, UsageError
 from synalign.numerics.selection.scores import gap
@@ -112,9 +111,7 @@ def witness_run(context: Context) -> Run | None:
 
 def gaps(context: Context, measured: Run, units: Units, shown: Shown) -> np.ndarray:
     """Return how far the weighted synthetic records miss each unit, float64 [u], as `numerics.scores.gap` has it."""
-    table = context.lake.read("witness", ["id", "witness"], f"run_id = {quote(measured.run_id)}")
-    found = pl.from_arrow(table)
-    assert isinstance(found, pl.DataFrame)
+    found = context.lake.frame("witness", ["id", "witness"], f"run_id = {quote(measured.run_id)}")
     frame = shown.frame.join(found, on="id", how="left", maintain_order="left")
     places = shown.clusters if units.rows is None else units.rows
     return gap(frame["witness"].fill_null(0.0), frame["multiplicity"], places, len(units.points))

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from synalign.numerics.alignment.stratum import Improvement, improvement
 from synalign.numerics.alignment.strength import Candidate
@@ -24,7 +23,7 @@ from synalign.steps.generation.reason import reason
 from synalign.steps.selection.select import planned, select
 from synalign.store.lake.journal import Clock, Plan, Run
 from synalign.store.lake.lake import is_in, quote
-from synalign.store.lake.schemas import SYNTHETIC, TABLES
+from synalign.store.lake.schemas import SYNTHETIC
 
 STOP, GO_ON = "stop", "continue"
 
@@ -120,7 +119,7 @@ def judge(context: Context) -> Outcome:
         "decision": decision,
         "reason": why if found is None else _said(found),
     }
-    context.lake.insert("rounds", pa.Table.from_pylist([row], schema=TABLES["rounds"].schema))
+    context.lake.insert_rows("rounds", [row])
     context.progress("judging the round", 1, 1)
     names = ("round", "records", "mmd2_without", "mmd2_with", "improvement", "improvement_error", "decision")
     return finish(context, plan, clock, {name: row[name] for name in names}, [row["reason"]], ("rounds",))

@@ -172,7 +172,7 @@ def select(
     labels, said = _labels(settings, shown, units, picks, wanted)
     before_now = shown.frame["id"].is_in([name for row in earlier for name in row["demonstrations"]]).to_numpy()
     work = _Log(context, plan.run_id, run, number, settings, scale, shown, units, picks, gap, before_now)
-    context.lake.insert("selections", pa.Table.from_pylist(work.rows(labels), TABLES["selections"].schema))
+    context.lake.insert_rows("selections", work.rows(labels))
     table = {
         "run_id": [plan.run_id] * len(centres),
         "cluster_id": np.arange(len(centres)),

@@ -13,11 +13,8 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
 
-import pyarrow as pa
-
 from synalign import ids
 from synalign.store.lake.lake import Lake, is_in
-from synalign.store.lake.schemas import TABLES
 from synalign.version import __version__
 
 _READ = ["run_id", "sequence", "step", "parameters", "seed", "inputs", "counts"]
@@ -122,7 +119,7 @@ class Journal:
             "run_id": run.run_id,
             "at": datetime.now(UTC),
         }
-        self._lake.insert("activations", pa.Table.from_pylist([row], schema=TABLES["activations"].schema))
+        self._lake.insert_rows("activations", [row])
         return True
 
     def sweep(self, tables: Sequence[str]) -> int:
@@ -159,7 +156,7 @@ class Journal:
             "finished_at": datetime.now(UTC),
             "package_version": __version__,
         }
-        self._lake.insert("runs", pa.Table.from_pylist([row], schema=TABLES["runs"].schema))
+        self._lake.insert_rows("runs", [row])
         return Run(
             plan.run_id, sequence, plan.step, dict(plan.parameters), plan.seed, sorted(plan.inputs), dict(counts)
         )

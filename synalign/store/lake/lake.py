@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
@@ -18,9 +18,11 @@ import pyarrow as pa
 
 from synalign.errors import StoreError
 from synalign.store.disk.disk_errors import advice
+from synalign.store.lake.fitting import fitted, plain
 from synalign.store.lake.schemas import TABLES, TableSpec
 
 if TYPE_CHECKING:
+    import polars as pl
     from lance import LanceDataset
     from lancedb.table import Table
 
@@ -95,13 +97,18 @@ class Lake:
                 a key twice; or if the table cannot be written. Then nothing is written.
         """
         spec = spec or _spec_of(name)
-        rows = _fitted(name, rows, self.schema(name, spec), spec)
+        rows = fitted(name, rows, self.schema(name, spec), spec)
         with mapped(name, "written"):
             table = self._open_or_create(name, spec)
             if not rows.num_rows:
                 return 0
             result = table.merge_insert(list(spec.key)).when_not_matched_insert_all().execute(rows)
         return int(result.num_inserted_rows)
+
+    def insert_rows(self, name: str, rows: Iterable[Mapping[str, Any]]) -> int:
+        """Add rows given as dicts, as `insert` does; a column that a row lacks is null there, and a key that names no
+        column of the schema is left out."""
+        return self.insert(name, pa.Table.from_pylist(list(rows), schema=_spec_of(name).schema))
 
     def delete(self, name: str, where: str) -> int:
         """Delete the rows that match the filter; no commit is made when there are none. Return how many there were."""
@@ -123,7 +130,7 @@ class Lake:
         """
         spec = _spec_of(name)
         there = self.schema(name)
-        new = [field.with_type(_plain(field.type)) for field in fields if field.name not in there.names]
+        new = [field.with_type(plain(field.type)) for field in fields if field.name not in there.names]
         folded = {column.lower(): column for column in there.names}
         for field in new:
             if field.name.lower() in folded:
@@ -155,6 +162,12 @@ class Lake:
         for item in lacking:  # columns that an earlier version of this package did not write
             found = found.append_column(item, pa.nulls(found.num_rows, known[item]))
         return found.select(wanted) if wanted else found
+
+    def frame(self, name: str, columns: Sequence[str] | None = None, where: str | None = None) -> pl.DataFrame:
+        """Return the rows that match a filter as a polars frame, as `read` returns them."""
+        import polars as pl
+
+        return pl.DataFrame(self.read(name, columns, where))
 
     def rows(self, name: str, columns: Sequence[str]) -> list[dict[str, Any]]:
         """Return some columns of all rows of a small table, which callers leave as they are. They are read again only
@@ -347,44 +360,6 @@ def _spec_of(name: str) -> TableSpec:
     if name not in TABLES:
         raise StoreError(f"There is no table {name!r}. There are: {', '.join(TABLES)}.")
     return TABLES[name]
-
-
-def _fitted(name: str, rows: pa.Table, schema: pa.Schema, spec: TableSpec) -> pa.Table:
-    """Return `rows` in the layout of the table, or raise StoreError. The user's own columns may be missing."""
-    missing = [field.name for field in spec.schema if field.name not in rows.column_names]
-    if missing:
-        raise StoreError(f"Rows for table {name!r} lack the columns {missing}. Nothing was written.")
-    unknown = [column for column in rows.column_names if column not in schema.names]
-    if unknown:
-        raise StoreError(f"Table {name!r} has no columns {unknown}; add them first. Nothing was written.")
-    for field in schema:
-        if field.name not in rows.column_names:
-            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
-    try:
-        rows = rows.select(schema.names).cast(schema)
-    except (pa.ArrowException, ValueError) as error:
-        raise StoreError(f"Rows for table {name!r} do not fit its columns: {error}. Nothing was written.") from error
-    # Lance compares new rows with those that are there, not among themselves.
-    distinct = rows.select(list(spec.key)).group_by(list(spec.key)).aggregate([]).num_rows
-    if distinct < rows.num_rows:
-        raise StoreError(
-            f"{rows.num_rows - distinct} rows for table {name!r} repeat a key ({', '.join(spec.key)}) of another. "
-            "Nothing was written."
-        )
-    return rows
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """Return the type without Arrow's large and view variants, which Lance cannot filter by, at any depth."""
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_dictionary(kind):
-        return pa.string()
-    if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
-        return pa.binary()
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_list_view(kind):
-        return pa.list_(_plain(kind.value_type))
-    if pa.types.is_struct(kind):
-        return pa.struct([field.with_type(_plain(field.type)) for field in kind])
-    return kind
 
 
 @contextmanager

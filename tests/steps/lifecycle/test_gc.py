@@ -46,7 +46,7 @@ def test_gc_drops_rows_tables_and_folders_that_no_finished_run_owns(filled: sa.W
     lake = workspace._lake
     unfinished = Plan("select", {"never": "finished"}).run_id
     row = {field.name: None for field in TABLES["selections"].schema} | {"run_id": unfinished, "step": 0}
-    lake.insert("selections", pa.Table.from_pylist([row], schema=TABLES["selections"].schema))
+    lake.insert_rows("selections", [row])
     spec = vectors_spec(2)
     vector = pa.FixedSizeListArray.from_arrays(pa.array([1.0, 2.0], pa.float32()), 2)
     stray = pa.table({"origin": ["real"], "id": ["a"], "run_id": ["r"], "vector": vector}, schema=spec.schema)

@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 import pytest
 
 import synalign as sa
 from synalign.errors import ConfigError, InputError, NotReadyError, StoreError, UsageError
 from synalign.steps.retrieval.retriever import named
-from synalign.store.lake.schemas import TABLES
 from tests.steps.helpdesk import articles, helpdesk, queries, written
 from tests.steps.workspaces import one
 
@@ -273,7 +271,7 @@ def test_fsck_finds_documents_and_queries_that_went(copy: sa.Workspace) -> None:
     lake = copy._lake
     lake.delete("documents", "id = 'stock'")
     row = lake.read("rankings").slice(0, 1).to_pylist()[0] | {"query_id": "nobody"}
-    lake.insert("rankings", pa.Table.from_pylist([row], TABLES["rankings"].schema))
+    lake.insert_rows("rankings", [row])
     lake.delete(named(copy._context(), "real").table, "id = 'invoice'")
     found = {(problem.check, problem.kind) for problem in copy.fsck().problems}
     wanted = {

@@ -8,12 +8,10 @@ from typing import Any
 import gpytorch
 import numpy as np
 import polars as pl
-import pyarrow as pa
 import pytest
 
 import synalign as sa
 from synalign.errors import ConfigError, NotReadyError, NumericsError, SynAlignError, UsageError
-from synalign.store.lake.schemas import TABLES
 from tests.conftest import CORPUS
 from tests.steps.workspaces import clustered, corpus, one
 
@@ -143,7 +141,7 @@ def test_more_clusters_than_records_are_refused_with_the_range(tmp_path: Path) -
 def test_what_a_failed_selection_half_wrote_is_swept_by_the_next(workspace: sa.Workspace) -> None:
     """Rows without a run, as a killed process leaves them, are gone; none is ever seen."""
     stray = {"run_id": "killed", "cluster_id": 0, "variance_before": 1.0, "variance_after": 1.0}
-    workspace._lake.insert("uncertainty", pa.Table.from_pylist([stray], schema=TABLES["uncertainty"].schema))
+    workspace._lake.insert_rows("uncertainty", [stray])
     assert one(workspace, "select count(*) from uncertainty") == 0
     workspace.select(budget=2)
     stored = workspace._lake.read("uncertainty")["run_id"].to_pylist()

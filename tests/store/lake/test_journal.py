@@ -147,6 +147,6 @@ def test_a_second_writer_is_turned_away_and_readers_are_not(blank: Path, tmp_pat
 def test_a_run_is_found_beside_one_that_cannot_be_parsed(journal: Journal):
     done = journal.finish(PLAN, Clock(), {"clusters": 3})
     row = lake_of(journal).read("runs").to_pylist()[0] | {"run_id": "it's other", "parameters": "{"}
-    lake_of(journal).insert("runs", pa.Table.from_pylist([row], schema=TABLES["runs"].schema))
+    lake_of(journal).insert_rows("runs", [row])
     assert journal.get(PLAN.run_id) == done
     assert journal.get("it's none") is None

@@ -136,7 +136,7 @@ def test_opening_and_reading_make_no_folder(lake: Lake):
 
 def test_own_columns_are_null_in_rows_there_are(lake: Lake):
     record = {"id": "a", "text": "t", "label": None, "split": "train", "run_id": "r"}
-    lake.insert("real", pa.Table.from_pylist([record], schema=TABLES["real"].schema))
+    lake.insert_rows("real", [record])
     lake.add_columns(
         "real", [pa.field("own", pa.large_string()), pa.field("deep", pa.struct([("a", pa.string_view())]))]
     )
@@ -148,16 +148,14 @@ def test_own_columns_are_null_in_rows_there_are(lake: Lake):
     with pytest.raises(StoreError, match="upper and lower case only"):
         lake.add_columns("real", [pa.field("new", pa.int64()), pa.field("OWN", pa.int64())])
     assert lake.version("real") == version
-    lake.insert("real", pa.Table.from_pylist([record | {"id": "b"}], schema=TABLES["real"].schema))
+    lake.insert_rows("real", [record | {"id": "b"}])
     assert lake.read("real", ["id", "own"], "id = 'b'").to_pylist() == [{"id": "b", "own": None}]
 
 
 _WRITER = """
 import sys
 from pathlib import Path
-import pyarrow as pa
 from synalign.store.lake.lake import Lake
-from synalign.store.lake.schemas import TABLES
 lake, mine = Lake(Path(sys.argv[1])), sys.argv[2]
 sys.stdout.write("ready\\n"); sys.stdout.flush(); sys.stdin.readline()
 added = 0
@@ -165,7 +163,7 @@ for block in range(12):
     rows = [
         {"run_id": "r", "id": f"{block}-{n}", "weight_set": mine, "label": None, "weight": 1.0} for n in range(40)
     ]
-    added += lake.insert("weights", pa.Table.from_pylist(rows, schema=TABLES["weights"].schema))
+    added += lake.insert_rows("weights", rows)
 print(added)
 """
 

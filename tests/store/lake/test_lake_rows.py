@@ -8,12 +8,10 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from synalign.errors import StoreError
 from synalign.store.lake.lake import Lake
-from synalign.store.lake.schemas import TABLES
 
 COLUMNS = ["sequence", "run_id"]
 
@@ -26,7 +24,7 @@ def lake(tmp_path: Path) -> Lake:
 def write(lake: Lake, *numbers: int, run_id: str = "r") -> None:
     at = datetime.now(UTC)
     rows = [{"sequence": number, "step": "select", "run_id": run_id, "at": at} for number in numbers]
-    lake.insert("activations", pa.Table.from_pylist(rows, schema=TABLES["activations"].schema))
+    lake.insert_rows("activations", rows)
 
 
 def numbers(lake: Lake) -> list[int]:

@@ -95,7 +95,7 @@ def test_ctrl_c_while_publishing(blank: Path) -> None:
     columns = {"id": names, "text": texts, "label": nulls, "split": nulls, "run_id": pa.array(["r"] * count)}
     lake.insert("real", pa.table(columns).cast(TABLES["real"].schema))
     run = {field.name: None for field in TABLES["runs"].schema} | {"run_id": "r", "sequence": 1, "step": "ingest"}
-    lake.insert("runs", pa.Table.from_pylist([run], schema=TABLES["runs"].schema))
+    lake.insert_rows("runs", [run])
     child = subprocess.Popen([sys.executable, "-c", _PUBLISH, str(blank)], stdout=subprocess.PIPE, text=True)
     temporary = blank / "catalog.duckdb.publishing"
     deadline = time.monotonic() + 60
