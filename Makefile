@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo-workspace
+# Processes that share out the tests: as many as there are cores. A plain `.venv/bin/python -m pytest PATH` uses one.
+WORKERS ?= auto
 
 .PHONY: demo test test-long bench docs clean
 
@@ -31,10 +33,12 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	@# Each process that a test starts would compile the package anew where Python is told to keep no bytecode.
+	@$(BIN)/python -m compileall -q synalign
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-long: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m long -n $(WORKERS) --dist worksteal
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/startup.py

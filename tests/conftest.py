@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
+# One thread of linear algebra and of the engines' pools in each process, set before anything that reads this is
+# imported: tests run in as many processes as there are cores, and threads of several processes that wait for each other
+# on the same cores take many times the time of the work. Tests of threads set the number that they need.
+for _name in ("OMP", "OPENBLAS", "MKL"):
+    os.environ.setdefault(f"{_name}_NUM_THREADS", "1")
+for _name in ("POLARS_MAX_THREADS", "RAYON_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path

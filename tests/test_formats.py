@@ -121,7 +121,7 @@ def test_a_kept_workspace_is_brought_up_to_date_and_goes_on(schema: int, tmp_pat
 _KILLED = """
 import os, signal, sys
 import synalign as sa
-from synalign.store import format
+from synalign.store.lake import format
 from synalign.store.lake.lake import Lake
 from synalign.store.ledger.ledger import Ledger
 where, times = sys.argv[2], int(sys.argv[3])

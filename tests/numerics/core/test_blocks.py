@@ -176,7 +176,7 @@ def test_every_map_gives_the_mean_that_it_gives_itself(kind: str, monkeypatch: p
 _DIGESTS = """
 import sys, hashlib, numpy as np, torch
 torch.set_num_threads(int(sys.argv[1]))
-from synalign.numerics import blocks
+from synalign.numerics.core import blocks
 from synalign.numerics.core.blocks import FeatureBlocks
 from synalign.numerics.core.features import RandomFeatures
 

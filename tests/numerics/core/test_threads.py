@@ -5,15 +5,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from synalign.numerics.core import blocks as blocks_module
 from synalign.numerics.core import features as features_module
+from synalign.numerics.core import threads as threads_module
 from synalign.numerics.core.blocks import FeatureBlocks
 from synalign.numerics.core.features import FeatureMap, KernelFeatures, RandomFeatures, RandomProjections
 from synalign.numerics.core.threads import each
@@ -76,6 +78,18 @@ def probe() -> dict[str, list[str]]:
     return {words[0]: words[1:] for words in map(str.split, done.stdout.splitlines())}
 
 
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    """Three threads in this process, in which the tests have one: see `tests.conftest`."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    threads_module._threads.cache_clear()
+    yield
+    torch.set_num_threads(before)
+    threads_module._threads.cache_clear()
+
+
+@pytest.mark.usefixtures("three_threads")
 def test_results_stand_in_the_order_of_the_items() -> None:
     def slow_first(item: int) -> int:
         time.sleep(0.002 * (6 - item))
@@ -86,6 +100,7 @@ def test_results_stand_in_the_order_of_the_items() -> None:
     assert each(slow_first, (3,)) == [9]
 
 
+@pytest.mark.usefixtures("three_threads")
 @pytest.mark.parametrize("count", [1, 6])
 def test_an_error_comes_through_as_it_is_and_leaves_the_threads_at_work(count: int) -> None:
     wrong = KeyError("row 0")
@@ -101,6 +116,7 @@ def test_an_error_comes_through_as_it_is_and_leaves_the_threads_at_work(count: i
     assert each(str, [1, 2, 3]) == ["1", "2", "3"]
 
 
+@pytest.mark.usefixtures("three_threads")
 def test_several_callers_at_once_get_their_own_results() -> None:
     found: dict[int, list[int]] = {}
 
@@ -131,6 +147,7 @@ def test_a_forked_process_has_threads_of_its_own(probe: dict[str, list[str]]) ->
     assert probe["again"] == ["1", "1"]
 
 
+@pytest.mark.usefixtures("three_threads")
 @pytest.mark.parametrize("kind", ["random", "kernel", "projections"])
 def test_no_block_of_work_shares_work_out_itself(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With as many threads waiting for others as there are, none would be left to do the work."""

@@ -183,7 +183,7 @@ def test_replies_that_a_filter_stopped_are_billed(start: Any, context: Context) 
 KILLED = """
 import sys
 from pathlib import Path
-from synalign.llm import engine
+from synalign.llm.transport import engine
 from tests.steps.calling.test_spending import PLAN, context_of, jobs, send, settings
 
 engine._WAIT, engine._LONGEST = 0.01, 0.05
