@@ -29,12 +29,13 @@ demo: $(VENV)/.installed
 	@echo "  $(BIN)/synalign sql $(DEMO) 'select * from cluster_coverage'"
 	@echo "  $(BIN)/synalign export $(DEMO) drawn.parquet --n 500"
 
+# Bytecode is kept also where the environment says no: each process that a test starts would compile the package anew,
+# and each test run all of its tests.
+test test-long: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	@# Each process that a test starts would compile the package anew where Python is told to keep no bytecode.
-	@$(BIN)/python -m compileall -q synalign
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-long: $(VENV)/.installed-test

@@ -22,6 +22,7 @@ import pytest
 import synalign as sa
 from synalign.steps.lifecycle.publish import publish_if_stale
 from tests.llm.server import Answer, Server
+from tests.once import made_once
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,10 +34,14 @@ CORPUS = ROOT / "fixtures" / "support.csv"
 @pytest.fixture(scope="session")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> sa.Workspace:
     """A workspace in which every step ran on the fixture corpus with the embedded defaults. Do not write to it."""
+    return sa.open(made_once(tmp_path_factory, "filled", _fill), create=False)
+
+
+def _fill(path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         # Also where the test that comes first leaves the catalog out.
         patch.setattr("synalign.steps.lifecycle.publish.publish_if_stale", publish_if_stale)
-        workspace = sa.open(tmp_path_factory.mktemp("filled") / "workspace")
+        workspace = sa.open(path)
         task = {"description": "a message to a shop", "labels": {"praise": "is pleased", "refund": "wants money back"}}
         workspace.configure(sa.Config.model_validate({"seed": 7, "task": task}))
         workspace.ingest(CORPUS, label="label", test_share=0.2)
@@ -45,7 +50,6 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> sa.Workspace:
         workspace.reason()
         workspace.generate(per_selection=6)
         workspace.align(features=256, label_shares="real")
-    return workspace
 
 
 @pytest.fixture
