@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from synalign import config as c
 from synalign.errors import ConfigError
 from synalign.steps.alignment.align import align
 from synalign.steps.core.context import Context, Outcome
@@ -29,18 +30,20 @@ from synalign.steps.selection.select import select
 #: The step that takes files; it differs from the others in that it needs more than the workspace.
 INGEST = "ingest"
 
-#: The other steps, in the order in which they run.
+#: The other steps, in the order in which they run, as configured.
 STEPS: dict[str, Callable[[Context], Outcome]] = {
-    "embed": embed,
-    "cluster": cluster,
-    "select": select,
-    "reason": reason,
-    "generate": generate,
-    "align": align,
+    "embed": lambda context: embed(context, c.EmbedRequest()),
+    "cluster": lambda context: cluster(context, c.ClusterRequest()),
+    "select": lambda context: select(context, c.SelectRequest()),
+    "reason": lambda context: reason(context, c.ReasonRequest()),
+    "generate": lambda context: generate(context, c.GenerateRequest()),
+    "align": lambda context: align(context, c.AlignRequest()),
 }
 
 #: Steps that are done only where they are named, after all others.
-NAMED: dict[str, Callable[[Context], Outcome]] = {"evaluate": evaluate}
+NAMED: dict[str, Callable[[Context], Outcome]] = {
+    "evaluate": lambda context: evaluate(context, c.EvaluateRequest()),
+}
 
 #: Those that a round is made of.
 ROUND = ("select", "reason", "generate", "align")

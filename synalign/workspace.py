@@ -1,33 +1,53 @@
-"""What `sa.open()` gives: one method for each step, SQL, samples and exports. One directory holds all of it."""
+"""What `sa.open()` gives: a verb for each step, SQL, samples and exports. One directory holds all of it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synalign import config as configuration
-from synalign.config import CATALOG_NAME, CONFIG_NAME, Config, RunConfig
-from synalign.errors import SynAlignError, UsageError, WorkspaceNotFoundError
-from synalign.evaluation import Evaluation
-from synalign.experiment_verbs import Experiments
+from synalign import config as c
+from synalign.config import CATALOG_NAME, CONFIG_NAME, RunConfig
+from synalign.errors import UsageError, WorkspaceNotFoundError
 from synalign.reader import Reader, Snapshot
-from synalign.retrieval import Retrieval
-from synalign.upkeep import Upkeep
-from synalign.verbs import Verbs
+from synalign.session import Session
+from synalign.verb import Verb, lazy
 
 if TYPE_CHECKING:
     import polars as pl
-    from duckdb import DuckDBPyConnection
 
+    from synalign.steps.alignment import align as aligning
+    from synalign.steps.alignment import check as checking
+    from synalign.steps.alignment import score as scoring
+    from synalign.steps.calling import estimate as estimating
     from synalign.steps.core.context import Context, Outcome, Progress
+    from synalign.steps.corpus import documents, ingest
     from synalign.steps.corpus.training import TrainingData
-    from synalign.store.lake.journal import Moment
-    from synalign.store.sql.attachments import Attachments
+    from synalign.steps.embedding import embed as embedding
+    from synalign.steps.evaluation import evaluate as evaluating
+    from synalign.steps.evaluation import text_quality as comparing
+    from synalign.steps.evaluation.experiment import Analysis
+    from synalign.steps.fsck.report import Report
+    from synalign.steps.generation import annotate as annotating
+    from synalign.steps.generation import generate as generating
+    from synalign.steps.generation import reason as reasoning
+    from synalign.steps.retrieval import ab as interleaving
+    from synalign.steps.retrieval import rank, retriever
+    from synalign.steps.selection import cluster as clustering
+    from synalign.steps.selection import select as selecting
+else:  # `import synalign` and questions in SQL do not wait for the libraries of steps.
+    aligning, checking, scoring = lazy("synalign.steps.alignment", "align", "check", "score")
+    (estimating,) = lazy("synalign.steps.calling", "estimate")
+    documents, ingest = lazy("synalign.steps.corpus", "documents", "ingest")
+    (embedding,) = lazy("synalign.steps.embedding", "embed")
+    evaluating, comparing = lazy("synalign.steps.evaluation", "evaluate", "text_quality")
+    annotating, generating, reasoning = lazy("synalign.steps.generation", "annotate", "generate", "reason")
+    interleaving, rank, retriever = lazy("synalign.steps.retrieval", "ab", "rank", "retriever")
+    clustering, selecting = lazy("synalign.steps.selection", "cluster", "select")
 
 
 def open(
@@ -86,68 +106,70 @@ def run(
             f"There is no run file and no workspace at {path}. Give the path of a TOML file or of a folder."
         )
     else:
-        plan = configuration.load(RunConfig, file)
+        plan = c.load(RunConfig, file)
         workspace = open(file.parent / plan.workspace.expanduser(), progress=progress, notice=notice, wait=wait)
     return workspace.run(plan, base=file.parent, report=report, budget=budget)
 
 
-class Workspace(Verbs, Evaluation, Retrieval, Experiments, Upkeep):
+class Workspace(Session):
     """One workspace. Steps return an `Outcome`; each does nothing, and says so, when its run exists already.
 
-    A value given to a step overrides the configuration for that call. Writing takes the workspace's lock: a second
-    writer waits for it, if `open` was told to, or gets WorkspaceBusyError; readers are never blocked.
+    A value that is given to a step overrides the configuration for that call; None stands for what is configured.
+    Writing takes the workspace's lock: a second writer waits for it, if `open` was told to, or gets WorkspaceBusyError;
+    readers are never blocked.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        create: bool = True,
-        progress: Progress | None = None,
-        notice: Callable[[str], None] | None = None,
-        wait: float = 0.0,
-    ) -> None:
-        from synalign.store.lake import format
-        from synalign.store.lake.lake import Lake
-        from synalign.store.ledger.ledger import Ledger
-        from synalign.store.ledger.locks import WRITING, Locks
+    # Steps. What each takes, its request says (`synalign.config`), and `help(workspace.align)` shows.
 
-        if not wait >= 0:
-            raise UsageError(f"wait is a number of seconds, 0 or more; given: {wait!r}.")
-        # Absolute, since a process may change its folder, and without ~, which libraries below would read differently.
-        self.path = path = Path(os.path.abspath(path.expanduser()))
-        if path.is_file():
-            raise WorkspaceNotFoundError(f"{path} is a file. A workspace is a folder; give its path.")
-        there = (path / CONFIG_NAME).is_file() or (path / "lance").is_dir()
-        if not there and not create:
-            raise WorkspaceNotFoundError(
-                f"There is no workspace in {path}.{_nearby(path)} 'synalign init {path}' makes one."
-            )
-        if not there and path.is_dir() and any(path.iterdir()) and not (path / WRITING).exists():
-            raise WorkspaceNotFoundError(
-                f"The folder {path} holds other things and no workspace. Give a new folder, so that nothing is mixed."
-            )
-        if there or path.is_dir():
-            # Before the configuration, into which a newer version may have written what this one does not know.
-            format.require_readable(path)
-        self.config = configuration.load(Config, path / CONFIG_NAME) if (path / CONFIG_NAME).is_file() else Config()
-        self._progress = progress
-        self._notice = notice
-        self._lake = Lake(path / "lance")
-        self._ledger = Ledger(path / "ledger.sqlite")
-        self._locks = Locks(path, wait, self._tell)
-        self._attachments: Attachments | None = None
+    ingest = Verb(c.IngestRequest, lambda: ingest.ingest, ("source",), before=lambda: ingest.read)
+    embed = Verb(c.EmbedRequest, lambda: embedding.embed)
+    cluster = Verb(c.ClusterRequest, lambda: clustering.cluster)
+    select = Verb(c.SelectRequest, lambda: selecting.select)
+    estimate = Verb(c.EstimateRequest, lambda: estimating.estimate, writes=False)
+    reason = Verb(c.ReasonRequest, lambda: reasoning.reason)
+    generate = Verb(c.GenerateRequest, lambda: generating.generate)
+    annotate = Verb(c.AnnotateRequest, lambda: annotating.annotate)
+    align = Verb(c.AlignRequest, lambda: aligning.align)
+    score = Verb(c.ScoreRequest, lambda: scoring.score)
+    check = Verb(c.CheckRequest, lambda: checking.check)
+    evaluate = Verb(c.EvaluateRequest, lambda: evaluating.evaluate)
+    learning_curve = Verb(c.LearningCurveRequest, lambda: evaluating.learning_curve)
+    text_quality = Verb(c.TextQualityRequest, lambda: comparing.text_quality)
+    ingest_documents = Verb(
+        c.IngestDocumentsRequest, lambda: documents.ingest_documents, ("source",), before=lambda: documents.read
+    )
+    train_retriever = Verb(c.TrainRetrieverRequest, lambda: retriever.train_retriever, first="name")
+    evaluate_retrievers = Verb(c.EvaluateRetrieversRequest, lambda: rank.evaluate_retrievers, first="names")
+    ab = Verb(c.AbRequest, lambda: interleaving.ab, ("a", "b"))
+    analyse_experiment = Verb(
+        c.AnalyseExperimentRequest, lambda: _record_analysis, ("source",), before=lambda: _analysed
+    )
 
-    def __repr__(self) -> str:
-        """The path."""
-        return f"Workspace({str(self.path)!r})"
+    def use_weights(self, weight_set: str) -> Outcome:
+        """Make a named weight set the current one, which `synthetic_weighted`, samples, exports and training data show.
 
-    # Steps
+        Raises:
+            NotReadyError: without weights.
+            UsageError: if there is no such set.
+        """
+        from synalign.steps.alignment.weight_sets import use_set
 
-    def configure(self, config: Config) -> None:
-        """Make `config` the configuration, and write it to `synalign.toml`."""
         with self._writing():
-            self._write_config(config)
+            return use_set(self._context(), weight_set)
+
+    def record(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> dict[str, Any]:
+        """Write the replies of all calls to a file that `model = "replay/FILE"` answers from. See
+        `synalign.steps.calling.recording`."""
+        from synalign.steps.calling.recording import record
+
+        with self._writing():
+            return record(self._context(), Path(path), overwrite=overwrite)
+
+    def restore(self, text: str) -> str:
+        """Return a text in which placeholders stand for personal data (`llm.redact`) as it was."""
+        from synalign.steps.calling.redaction import restore
+
+        return restore(self._context(), text)
 
     def run(
         self,
@@ -175,38 +197,13 @@ class Workspace(Verbs, Evaluation, Retrieval, Experiments, Upkeep):
                     note(self.ingest(base / source.path.expanduser(), **given))
             context = self._context()
             if budget is not None:
-                llm = configuration.override(self.config.llm, {"budget": budget})
+                llm = c.override(self.config.llm, {"budget": budget})
                 context = replace(context, config=self.config.model_copy(update={"llm": llm}))
             for outcome in pipeline.run(context, steps, plan.rounds):
                 note(outcome)
         return outcomes
 
     # Questions
-
-    def attach(self, source: Any, name: str | None = None) -> str:
-        """Put tables of your own beside the relations, for every later `sql` and `connect`; return their name there.
-
-        They are read, never written, and are attached to this object: nothing of it is kept on disk. `source` is
-
-        - a DuckDB file, or the folder of another workspace: `name.table`;
-        - a Parquet, CSV or JSON Lines file, or a folder of Parquet files: `name`;
-        - a polars (eager or lazy) or pandas frame or an Arrow table, with a name: `name`;
-        - a SQLite file, "postgresql://..." or "mysql://...", through DuckDB's extension, if it is installed:
-          `name.table`.
-
-        Raises:
-            UsageError: if its kind is not known, or the name is none, is taken, or is needed and was not given.
-            AttachmentError: if it is missing, damaged, locked by a writer, or needs an extension that is not installed.
-        """
-        return self._attached().attach(source, name)
-
-    def detach(self, name: str) -> None:
-        """Leave out what was attached under that name.
-
-        Raises:
-            UsageError: if nothing was.
-        """
-        self._attached().detach(name)
 
     def at(self, reference: str | datetime) -> Snapshot:
         """Return the workspace as it was after a run, at a time (UTC where it has no zone), or at a tag. Records that
@@ -252,100 +249,139 @@ class Workspace(Verbs, Evaluation, Retrieval, Experiments, Upkeep):
 
         return search(self._context(), text, id, k, origin, embedder)
 
+    def retrieve(
+        self, text: str | Sequence[str], k: int = 10, *, retriever: str | None = None, exact: bool = False
+    ) -> pl.DataFrame:
+        """Return the k best documents for a text or each of several: query, rank, id, score and text. See
+        `synalign.steps.retrieval.retrieve`.
+
+        Raises:
+            UsageError: if a text is empty, k is below 1, or there is no such retriever.
+            NotReadyError: if there are no documents, no retriever, or documents that it has not seen.
+        """
+        from synalign.steps.retrieval.retrieve import retrieve
+
+        return retrieve(self._context(), text, k, retriever, exact=exact)
+
     def training_data(self, *, vectors: bool = False, synthetic_share: float = 0.5) -> TrainingData:
         """Return real and weighted synthetic records to train on. See `synalign.steps.corpus.training`."""
         from synalign.steps.corpus.training import training_data
 
         return training_data(self._context(), with_vectors=vectors, synthetic_share=synthetic_share)
 
-    def _relations(self, wanted: Collection[str] | None = None) -> DuckDBPyConnection:
-        return self._connect(None, wanted)
+    # Upkeep. All but `fsck` and a dry run write, and so take the workspace's lock.
 
-    def _attached(self) -> Attachments:
-        from synalign.store.sql.attachments import Attachments
+    def exclude(self, where: str, *, reason: str = "") -> Outcome:
+        """Take synthetic records out of every weighting, by a SQL condition over `synthetic`, such as
+        "text like '%as an AI%'". Returns at once; `align` learns the weights of the others anew."""
+        return self._verdict(where, reason, excluded=True)
 
-        if self._attachments is None:
-            self._attachments = Attachments()
-        return self._attachments
+    def include(self, where: str) -> Outcome:
+        """Take back exclusions, by a SQL condition over `synthetic`."""
+        return self._verdict(where, "", excluded=False)
 
-    def _connect(self, moment: Moment | None, wanted: Collection[str] | None) -> DuckDBPyConnection:
-        from synalign.store.sql import query as surface
+    def forget(
+        self, ids: Sequence[str] | str | None = None, *, where: str | None = None, dry_run: bool = False
+    ) -> Outcome:
+        """Take real records out for good, with all that was derived from them and quotes them, and prove that they are
+        gone. See `synalign.steps.forget.plan` and docs/forgetting.md.
 
-        return surface.connect(self._lake, self._ledger, self.config.task.labels, moment, wanted)
+        Args:
+            ids: of the records. where: instead, a SQL condition over `real`, such as "customer = 'c-17'".
+            dry_run: say what would go, by table, and write nothing.
 
-    def _context(self) -> Context:
-        from synalign.steps.core.context import Context, quiet
-        from synalign.store.lake.journal import Journal
+        Raises:
+            UsageError: for both or none of ids and where, an id that is not there, or no record that matches.
+            WorkspaceBusyError: if another process writes, or asks a language model. Nothing is done then.
+            StoreError: if something is left, saying where.
+        """
+        from synalign.steps.forget.plan import forget, preview
 
-        return Context(
-            self.path,
-            self.config,
-            self._lake,
-            Journal(self._lake),
-            self._ledger,
-            self._progress or quiet,
-            self._tell,
-            self._locks.calling,
-        )
+        if (ids is None) == (where is None):
+            raise UsageError("Say which records to forget: ids or where, one of them. Nothing was forgotten.")
+        if dry_run:
+            return preview(self._context(), self._real_ids(ids, where))
+        if not (self.path / CONFIG_NAME).is_file():
+            raise WorkspaceNotFoundError(f"There is no workspace in {self.path}.")
+        with self._writing(), self._locks.nobody_calling():
+            return forget(self._context(), self._real_ids(ids, where), self.path / CATALOG_NAME)
 
-    def _tell(self, text: str) -> None:
-        from synalign.steps.core.context import logged
+    def tag(self, name: str, at: str | datetime | None = None, *, note: str = "") -> dict[str, Any]:
+        """Name the state that there is now, or another one. `gc` keeps what all tagged states need. A name that is
+        taken moves.
 
-        (self._notice or logged)(text)
+        Raises:
+            UsageError: if the name is not allowed, or `at` names no state.
+            NotReadyError: if nothing was done yet.
+        """
+        from synalign.steps.lifecycle.history import tag
 
-    def _write_config(self, config: Config) -> None:
-        path = self.path / CONFIG_NAME
-        text = configuration.dumps(config)
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            from synalign.store.disk import atomic_write
+        with self._writing():
+            return tag(self._context(), name, at, note)
 
-            atomic_write.write(path, text)
-        self.config = config
+    def untag(self, name: str) -> dict[str, Any]:
+        """Take a tag away. The state stays, until `gc(superseded=True)` finds that nothing needs it.
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Hold the workspace's lock, bring its tables up to date and finish what was being forgotten first, and publish
-        the catalog at the end of the outermost use if anything changed."""
-        from synalign.steps.forget.execute import resume
-        from synalign.steps.lifecycle.publish import publish_if_stale
-        from synalign.store.disk.links import require_inside
-        from synalign.store.lake.migrations import bring_up_to_date
+        Raises:
+            UsageError: if there is none of that name.
+        """
+        from synalign.steps.lifecycle.history import untag
 
-        with self._locks.writing() as outermost:
-            if not outermost:
-                yield
-                return
-            try:
-                require_inside(self.path, self._lake.path)
-                bring_up_to_date(self.path, self._lake, self._ledger)
-                if not (self.path / CONFIG_NAME).is_file():
-                    self._write_config(self.config)
-                resume(self._context(), self.path / CATALOG_NAME)
-                try:
-                    yield
-                except SynAlignError as failure:
-                    if not self._locks.held:  # another process writes, and publishes
-                        raise
-                    # What was done before a step failed is there to be queried; that is not to hide why it failed.
-                    try:
-                        publish_if_stale(self._context(), self.path / CATALOG_NAME)
-                    except SynAlignError as error:
-                        failure.add_note(f"The catalog could not be published either: {error}")
-                    raise
-                publish_if_stale(self._context(), self.path / CATALOG_NAME)
-            finally:
-                self._ledger.close()
+        with self._writing():
+            return untag(self._context(), name)
+
+    def publish(self) -> Path:
+        """Write `catalog.duckdb` anew, and return its path. Steps do this by themselves."""
+        with self._writing():
+            return self.path / CATALOG_NAME
+
+    def gc(self, *, superseded: bool = False) -> dict[str, int]:
+        """Drop rows of runs that never finished, old table versions, orphan files, and replies in the ledger that
+        are safe in `calls`; and, if asked for, `superseded` runs. See `synalign.steps.lifecycle.gc`."""
+        from synalign.steps.lifecycle.gc import gc
+
+        with self._writing():
+            return gc(self._context(), self._locks.only_caller(), superseded)
+
+    def fsck(self) -> Report:
+        """Check every promise that the tables and files keep, and say of each that is broken what to do; changes
+        nothing. See `synalign.steps.fsck.check`."""
+        from synalign.steps.fsck.check import fsck
+
+        return fsck(self.path)
+
+    def _verdict(self, where: str, reason: str, *, excluded: bool) -> Outcome:
+        from synalign.steps.corpus.exclude import exclude
+        from synalign.store.sql.query import matching
+
+        with self._writing():
+            with closing(self.connect()) as connection:  # A condition may name what is attached.
+                found = matching(connection, where, excluded=not excluded)
+            outcome = exclude(self._context(), found, reason or where, excluded=excluded)
+        return outcome if excluded else replace(outcome, step="include")
+
+    def _real_ids(self, ids: Sequence[str] | str | None, where: str | None) -> list[str]:
+        from synalign.store.sql.query import matching_real
+
+        if where is None:
+            return sorted({ids} if isinstance(ids, str) else set(ids or ()))
+        with closing(self.connect()) as connection:
+            return matching_real(connection, where)
 
 
-def _nearby(path: Path) -> str:
-    import difflib
+def _analysed(source: Any, request: c.AnalyseExperimentRequest) -> tuple[Any, ...]:
+    from synalign.steps.evaluation import experiment
 
-    parent = path.resolve().parent
-    if not parent.is_dir():
-        return ""
-    names = [entry.name for entry in parent.iterdir() if (entry / CONFIG_NAME).is_file()]
-    close = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5)
-    return f" Did you mean {', '.join(str(path.parent / name) for name in close)}?" if close else ""
+    given = {name: getattr(request, name) for name in type(request).model_fields if name not in ("metrics", "query")}
+    asked = experiment.question(request.metrics, **given)
+    return (*experiment.analyse(source, asked, request.query), asked)
+
+
+def _record_analysis(context: Context, found: tuple[Any, ...], _request: c.AnalyseExperimentRequest) -> Analysis:
+    from synalign.steps.evaluation import experiment
+
+    frame, figures, notes, asked = found
+    return experiment.record(context, frame, figures, asked, notes)
 
 
 __all__ = ["CATALOG_NAME", "Workspace", "open", "run"]

@@ -19,7 +19,6 @@ from synalign.errors import SynAlignError, UsageError, without_passwords
 
 if TYPE_CHECKING:
     from synalign.steps.core.context import Outcome
-    from synalign.workspace import Workspace
 
 app = typer.Typer(
     name="synalign",
@@ -68,7 +67,7 @@ def main() -> None:
 
 
 @contextmanager
-def opened(path: Path, *, create: bool = False) -> Iterator[Workspace]:
+def opened(path: Path, *, create: bool = False) -> Iterator[Any]:
     """Open a workspace with progress on the terminal."""
     from synalign.cli.terminal import progress_bars
     from synalign.workspace import open
@@ -90,7 +89,7 @@ def stopped() -> Iterator[None]:
         raise
 
 
-def do_step(path: Path, as_json: bool, act: Callable[[Workspace], Outcome], *, create: bool = False) -> None:
+def do_step(path: Path, as_json: bool, act: Callable[[Any], Outcome], *, create: bool = False) -> None:
     """Do one step of a workspace and show what it did."""
     from synalign.cli.terminal import outcome_data, print_json, show_outcome
 

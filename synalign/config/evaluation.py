@@ -2,39 +2,108 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from synalign.config.base import Section
+from synalign.config.base import Counts, EmbedderName, Names, Section, WeightSetName
 
 Count = Annotated[int, Field(ge=1)]
+RealCount = Annotated[
+    Count | None, Field(description="Real training records in each draw; unset: train_share of those there are.")
+]
+Sizes = Annotated[
+    Counts,
+    Field(min_length=1, description="Real records of the learning curve; all of them come on top."),
+]
+#: The sizes of the learning curve by default.
+SIZES = (50, 100, 300, 1000)
 
 
-class Evaluate(Section):
-    """Whether the synthetic records help: what is trained, how often, and on how much."""
+class TrainingSettings(Section):
+    """What is trained to see whether the synthetic records help, how often, and on how much."""
 
     model: str = Field(
-        "logistic",
+        default="logistic",
         min_length=1,
         description="What is trained: 'logistic' on embeddings, 'tfidf', 'network', or 'transformers/NAME_OR_PATH'.",
     )
-    settings: dict[str, int | float | bool | str] = Field(
+    settings: Mapping[str, int | float | bool | str] = Field(
         default_factory=dict, description="Settings of the model, such as epochs of a network."
     )
-    seeds: int = Field(5, ge=2, le=1000, description="How often all is drawn and trained; intervals are over these.")
-    real: Count | None = Field(
-        None, description="Real training records in each draw; unset: train_share of those there are."
+    seeds: int = Field(
+        default=5, ge=2, le=1000, description="How often all is drawn and trained; intervals are over these."
     )
-    synthetic: Count | None = Field(None, description="Synthetic records in each draw; unset: train_share of them.")
+    synthetic: Count | None = Field(
+        default=None, description="Synthetic records in each draw; unset: train_share of them."
+    )
     train_share: float = Field(
-        0.8, gt=0, le=1, description="Share of the records of each side that a draw takes; 1: all, the same each time."
+        default=0.8,
+        gt=0,
+        le=1,
+        description="Share of the records of each side that a draw takes; 1: all, the same each time.",
     )
-    methods: tuple[str, ...] = Field((), description="Rows of the table; empty: all.")
-    sizes: tuple[Count, ...] = Field(
-        (50, 100, 300, 1000), min_length=1, description="Real records of the learning curve; all of them come on top."
-    )
+    methods: Names = Field(default=(), description="Rows of the table; empty: all.")
     overlap: Literal["refuse", "drop", "keep"] = Field(
-        "refuse",
+        default="refuse",
         description="Test records whose text is also trained on: refuse to evaluate, drop them, or keep them.",
     )
+
+
+class Evaluate(TrainingSettings):
+    """Whether the synthetic records help: what is trained, how often, and on how much."""
+
+    real: RealCount = None
+    sizes: Sizes = SIZES
+
+
+class LearningCurveRequest(TrainingSettings):
+    """Measure how many real labels the synthetic records are worth.
+
+    A model is trained on several numbers of real records, and on all of them, alone and with synthetic ones, and
+    tested on the test split; `ws.sql("from learning_curve")` is the table. `sizes` above the number of real records
+    are left out. By default the methods are: real records alone, with synthetic ones as they come, and weighted.
+
+    Raises:
+        NotReadyError: without real, synthetic or test records, or labels of them.
+        UsageError: for one label alone, too few records, a label that is in the test split only, test records whose
+            text is trained on, or a method, model or setting that is not known.
+        ModelError: if a model needs what is not installed or not there.
+    """
+
+    sizes: Sizes = SIZES
+    embedder: EmbedderName = None
+
+
+class EvaluateRequest(TrainingSettings):
+    """Train on real, synthetic and mixed records, and compare on the test split.
+
+    Each method is one choice of training records; `ws.sql("from ablation")` is the table. How `weighted` is learned
+    follows the section `align` of the configuration.
+
+    Raises:
+        NotReadyError: without real, synthetic or test records, or labels of them.
+        UsageError: for one label alone, too few records, a label that is in the test split only, test records whose
+            text is trained on, or a method, model or setting that is not known.
+        ModelError: if a model needs what is not installed or not there.
+    """
+
+    real: RealCount = None
+    embedder: EmbedderName = None
+
+
+class TextQualityRequest(Section):
+    """Compare real, raw and weighted texts.
+
+    How varied they are, their form, how near they are to real text, and what of it they repeat. Raw are the synthetic
+    texts as they came. The view `text_quality` shows the newest figures.
+
+    Raises:
+        NotReadyError: without real or synthetic records.
+        UsageError: if the sample is too small, or there is no such weight set.
+    """
+
+    weight_set: WeightSetName = None
+    sample: int = Field(default=2_000, description="Texts of each kind that are looked at, at most.")
+    seed: int | None = Field(default=None, description="Seed of what is drawn; unset: that of the configuration.")

@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from synalign.config.sections import Config, Section, Source
+from synalign.config.base import Section
+from synalign.config.corpus import Source
+from synalign.config.sections import Config
 from synalign.errors import ConfigError
 
 #: The configuration's file name inside a workspace.
@@ -21,12 +23,19 @@ CATALOG_NAME = "catalog.duckdb"
 SectionT = TypeVar("SectionT", bound=Section)
 
 
-def override(section: SectionT, values: Mapping[str, Any]) -> SectionT:
+def override(section: SectionT, request: Section | Mapping[str, Any]) -> SectionT:
     """Return `section` with the given values put in, validated; a value of None leaves the configured one.
+
+    Of a request, those values count that were given, and that are settings of the section.
 
     Raises:
         ConfigError: if a value is not allowed.
     """
+    if isinstance(request, Section):
+        names = request.model_fields_set & type(section).model_fields.keys()
+        values: Mapping[str, Any] = {name: getattr(request, name) for name in names}
+    else:
+        values = request
     given = {name: value for name, value in values.items() if value is not None}
     if not given:
         return section

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from synalign.config import override
+from synalign.config import AlignRequest, override
 from synalign.ids import child_seed
 from synalign.numerics.core.blocks import require_device
 from synalign.numerics.core.label_quality import Quality
@@ -39,29 +39,9 @@ from synalign.store.lake.schemas import ORIGINS, TABLES
 ALIGN_VERSION = 2
 
 
-def align(
-    context: Context,
-    *,
-    strength: float | str | None = None,
-    features: int | str | None = None,
-    kernel: str | None = None,
-    bandwidths: Sequence[float] | float | None = None,
-    by_label: bool | None = None,
-    match: Sequence[str] | str | None = None,
-    quality: bool | None = None,
-    label_shares: str | dict[str, float] | None = None,
-    max_weight_ratio: float | None = None,
-    min_effective_share: float | None = None,
-    duplicates: float | None = None,
-    prior: str | None = None,
-    weight_set: str | None = None,
-    embedder: str | None = None,
-    device: str | None = None,
-) -> Outcome:
+def align(context: Context, request: AlignRequest) -> Outcome:
     """Learn the weights of all synthetic records that are not excluded. They become the current ones, under the name
     `weight_set`, beside other sets. Then they are measured (`synalign.steps.alignment.measure`).
-
-    What is left out is taken from the configuration, section `align`, where each setting is described.
 
     Raises:
         NotReadyError: without real or synthetic records.
@@ -69,32 +49,14 @@ def align(
         InputError: if the prior column holds what is no weight.
         NumericsError: if a vector is not finite, the device is not there, or a cap leaves no room.
     """
-    given = {
-        "strength": strength,
-        "features": features,
-        "kernel": kernel,
-        "bandwidths": (bandwidths,) if isinstance(bandwidths, int | float) else bandwidths,
-        "by_label": by_label,
-        "match": (match,) if isinstance(match, str) else match,
-        "quality": quality,
-        "label_shares": {str(name): share for name, share in label_shares.items()}
-        if isinstance(label_shares, dict)
-        else label_shares,
-        "max_weight_ratio": max_weight_ratio,
-        "min_effective_share": min_effective_share,
-        "duplicates": duplicates,
-        "prior": prior,
-        "weight_set": weight_set,
-        "device": device,
-    }
-    settings = override(context.config.align, given)
+    settings = override(context.config.align, request)
     require_device(settings.device)
     real, synthetic = read_frames(context, settings)
     strata = find_strata(real, synthetic, settings)
     clusters = context.journal.current("cluster")
     if clusters is not None:
         assign_new(context, clusters)
-    chosen = embedding.resolve(context, embedder, synthetic_fit=True)
+    chosen = embedding.resolve(context, request.embedder, synthetic_fit=True)
     clock = Clock()
     # The device is no part of a run's name: it decides where the same numbers are computed.
     parameters = settings.model_dump(mode="json", exclude={"device"})

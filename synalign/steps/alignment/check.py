@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from synalign.config import CheckRequest
 from synalign.errors import UsageError
 from synalign.steps.alignment.measure import measure
 from synalign.steps.alignment.weight_sets import find_set
@@ -28,33 +28,20 @@ class Check:
     figures: dict[str, Any]
 
 
-def check(
-    context: Context,
-    *,
-    weight_set: str | None = None,
-    max_mmd_ratio: float | None = None,
-    min_ess: float | None = None,
-    max_auc: float | None = None,
-) -> Check:
+def check(context: Context, request: CheckRequest) -> Check:
     """Compare the figures of a weight set with limits; measure it first if it was not since records came in.
 
     Weights that do not cover all records fail, as do weights that are not converged, and a limit on what could not be
     measured.
 
-    Args:
-        weight_set: the set; None is the current one.
-        max_mmd_ratio: of the held-out squared MMD over the floor, real against real.
-        min_ess: of the effective sample size, as a share of the records, from 0 to 1.
-        max_auc: of the classifier that tells weighted synthetic from real records, from .5 to 1.
-
     Raises:
         NotReadyError: without weights.
         UsageError: if there is no such set, or a limit is out of range.
     """
-    for name, limit, low, high in (("max_mmd_ratio", max_mmd_ratio, 0, None), ("min_ess", min_ess, 0, 1)):
-        _within(name, limit, low, high)
-    _within("max_auc", max_auc, 0.5, 1)
-    run = find_set(context, weight_set)
+    _within("max_mmd_ratio", request.max_mmd_ratio, 0, None)
+    _within("min_ess", request.min_ess, 0, 1)
+    _within("max_auc", request.max_auc, 0.5, 1)
+    run = find_set(context, request.weight_set)
     measured = measure(context, run)
     row = context.lake.read("alignments", None, f"run_id = {quote(run.run_id)} and stratum = '*'").to_pylist()[0]
     after, floor = row["mmd2_heldout_after"], row["mmd2_floor"]
@@ -74,18 +61,12 @@ def check(
         reasons.append(
             f"the weighted mean moved by {row['drift']:.3g} since the fit, floor {floor:.3g}: run align again"
         )
-    limits: list[tuple[str, str, float | None, Callable[[float, float], bool], str]] = [
-        ("mmd_ratio", "held-out MMD^2 over the floor", max_mmd_ratio, lambda value, limit: value <= limit, "at most"),
-        ("effective_share", "the effective share", min_ess, lambda value, limit: value >= limit, "at least"),
-        (
-            "auc",
-            "the AUC of a classifier against real records",
-            max_auc,
-            lambda value, limit: value <= limit,
-            "at most",
-        ),
-    ]
-    for name, words, limit, holds, side in limits:
+    limits = (
+        ("mmd_ratio", "held-out MMD^2 over the floor", request.max_mmd_ratio, "at most"),
+        ("effective_share", "the effective share", request.min_ess, "at least"),
+        ("auc", "the AUC of a classifier against real records", request.max_auc, "at most"),
+    )
+    for name, words, limit, side in limits:
         value = figures[name]
         if limit is None:
             continue
@@ -94,7 +75,7 @@ def check(
             if name == "mmd_ratio" and row["scored_from"] is not None:
                 why = "it is a figure of a fit, and these weights were scored; run align"
             reasons.append(f"{words} could not be measured: {why}")
-        elif not holds(float(value), limit):
+        elif not (value <= limit if side == "at most" else value >= limit):
             reasons.append(f"{words} is {value:.4g}; allowed is {side} {limit:g}")
     return Check(run.parameters["weight_set"], not reasons, tuple(reasons), figures)
 

@@ -42,7 +42,7 @@ def choose_kernel(settings: Align, sides: dict[str, Side], seed: int) -> Kernel:
         projections = RandomProjections.draw(dimensions, settings.features, seed)
         return _kernel(LINEAR, projections, (), seed)
     median = median_distance(real, seed)
-    bandwidths = tuple(factor * median for factor in settings.bandwidths)
+    bandwidths = settings.bandwidths_at(median)
     if settings.features == "exact":
         exact = KernelFeatures.fit(np.concatenate([real, synthetic]), bandwidths)
         return _kernel(EXACT, exact, bandwidths, seed)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from synalign.config import Align
+from synalign.config import Align, ScoreRequest
 from synalign.errors import NotReadyError, UsageError
 from synalign.numerics.alignment.dual import effective_size
 from synalign.numerics.alignment.dual import score as score_blocks
@@ -48,7 +48,7 @@ from synalign.store.lake.lake import quote
 from synalign.store.lake.schemas import REAL, SYNTHETIC, TABLES
 
 
-def score(context: Context, *, weight_set: str | None = None, into: str | None = None) -> Outcome:
+def score(context: Context, request: ScoreRequest) -> Outcome:
     """Weight all synthetic records by the dual vectors of a weight set, without refitting, as a new set, which becomes
     the current one. The shares of the strata stay those of the fit, and within a stratum records that were there
     keep the ratios of their weights, unless a cap or a budget of duplicates, kept among all records, says otherwise.
@@ -56,18 +56,14 @@ def score(context: Context, *, weight_set: str | None = None, into: str | None =
     The notes say when a refit is due: when the weighted mean feature moved, or the real one, by more than the floor,
     the distance that real records have from each other.
 
-    Args:
-        weight_set: whose dual vectors; None is the current set.
-        into: the name of the new set; None is that of the old one with "-scored".
-
     Raises:
         NotReadyError: without weights, or without a synthetic record that the fit would give weight.
         UsageError: if there is no such set, `into` is the name of a set that was fitted, or the set was learned with
             the exact kernel or by an earlier version.
     """
-    source = find_set(context, weight_set)
+    source = find_set(context, request.weight_set)
     fitted = fitted_run(context, source)
-    name = into or f"{fitted.parameters['weight_set']}-scored"
+    name = request.into or f"{fitted.parameters['weight_set']}-scored"
     taken = [run for run in context.journal.latest("align") if run.parameters["weight_set"] == name]
     if taken and "scored_from" not in taken[0].parameters:
         raise UsageError(

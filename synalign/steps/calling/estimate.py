@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from synalign.config import Llm, Price
+from synalign.config import EstimateRequest, Llm, Price
 from synalign.errors import ConfigError
 from synalign.llm.prompting.tokens import (
     CALIBRATED,
@@ -99,9 +99,7 @@ class Estimate:
         }
 
 
-def estimate(
-    context: Context, *, model: str | None = None, base_url: str | None = None, batch: bool | None = None
-) -> Estimate:
+def estimate(context: Context, request: EstimateRequest) -> Estimate:
     """Return what a run of reason and generate would cost. Nothing is sent, and nothing is written.
 
     What was answered already costs nothing again. See the notes of the result for what it assumes.
@@ -112,7 +110,7 @@ def estimate(
     """
     lake = _ReadOnly(context.lake.path)
     context = replace(context, lake=lake, journal=Journal(lake))
-    settings, found, notes = sources(context, model=model, base_url=base_url, batch=batch)
+    settings, found, notes = sources(context, request)
     return of_sources(context, settings, found, notes)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from synalign.config import Llm, Reason
+from synalign.config import EstimateRequest, GenerateRequest, Llm, Reason
 from synalign.llm.prompting.schemas import MergeList
 from synalign.llm.prompting.tokens import estimated_tokens
 from synalign.llm.transport.chat import ChatRequest
@@ -65,16 +65,14 @@ class Source:
     done: bool = False
 
 
-def sources(
-    context: Context, *, model: str | None = None, base_url: str | None = None, batch: bool | None = None
-) -> tuple[Llm, list[Source], list[str]]:
+def sources(context: Context, request: EstimateRequest) -> tuple[Llm, list[Source], list[str]]:
     """Return the settings that would be used, what both steps would ask, and what is assumed of it.
 
     Raises:
         NotReadyError: if nothing is selected.
         ConfigError: if a setting or a prompt is not valid.
     """
-    plan, asker, _, selections = reasoning.planned(context, model=model, base_url=base_url, batch=batch)
+    plan, asker, _, selections = reasoning.planned(context, request)
     done = context.journal.get(plan.run_id) is not None
     section, settings = context.config.reason, asker.settings
     found = [_of_jobs("reason", "attributes", reasoning.requests(asker, selections), _stated(section), done=done)]
@@ -107,9 +105,8 @@ def _merging(asker: Asker[Any], selections: int) -> list[Source]:
 
 def _writing(context: Context, settings: Llm, known: bool) -> tuple[list[Source], list[str]]:
     """Return the requests of generate, and what they assume; `known`: the attributes are those that it would use."""
-    writing = generating.planned(
-        context, model=settings.model, base_url=settings.base_url, batch=settings.batch, reasoned=known
-    )
+    request = GenerateRequest(model=settings.model, base_url=settings.base_url, batch=settings.batch)
+    writing = generating.planned(context, request, reasoned=known)
     done = known and context.journal.get(writing.plan.run_id) is not None
     if known:
         asked = writing.briefs()

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel
 
 from synalign import ids
-from synalign.config import Llm, override
+from synalign.config import EstimateRequest, Llm, override
 from synalign.errors import NotReadyError
 from synalign.ids import child_seed
 from synalign.llm.models import recording
@@ -89,20 +89,13 @@ def demonstrations(context: Context, settings: Llm, selections: Sequence[dict[st
     return Demonstrations(texts, shown)
 
 
-def settings_for(
-    context: Context,
-    model: str | None,
-    base_url: str | None,
-    budget: str | None = None,
-    batch: bool | None = None,
-) -> Llm:
+def settings_for(context: Context, request: EstimateRequest) -> Llm:
     """Return the settings of one step: as configured but for what is given, with the address that will be used.
 
     Raises:
         ConfigError: if a value is not allowed, an address that holds a password included.
     """
-    given = {"model": model, "base_url": base_url, "budget": budget, "batch": batch}
-    settings = override(context.config.llm, given)
+    settings = override(context.config.llm, request)
     return settings.model_copy(update={"base_url": resolved_base_url(settings.base_url, settings.model)})
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from synalign.config import IngestDocumentsRequest
 from synalign.errors import InputError, NotReadyError
 from synalign.steps.core.context import Context, Outcome, finish
 from synalign.steps.core.reading import document_runs, records
@@ -25,19 +26,19 @@ TABLE = "documents"
 _FEW = 20_000
 
 
-def read(source: Any, *, text: str, id: str, skip_empty: bool = False, query: str | None = None) -> Records:
+def read(source: Any, request: IngestDocumentsRequest) -> Records:
     """Read and check documents. Touches no workspace.
 
     Raises:
         InputError, UsageError: see `synalign.store.files.files.read` and `synalign.store.files.records.to_records`.
     """
-    columns = Columns(text, id=id)
+    columns = Columns(request.text, id=request.id)
     name = str(source) if isinstance(source, str | Path) else f"the {type(source).__name__}"
-    rows, first_row = files.read(source, list(columns.named().values()), query)
-    return to_records(rows, columns, first_row=first_row, skip_empty=skip_empty, source=name)
+    rows, first_row = files.read(source, list(columns.named().values()), request.query)
+    return to_records(rows, columns, first_row=first_row, skip_empty=request.skip_empty, source=name)
 
 
-def ingest_documents(context: Context, found: Records) -> Outcome:
+def ingest_documents(context: Context, found: Records, request: IngestDocumentsRequest) -> Outcome:  # noqa: ARG001
     """Store documents that were read and checked. The same content again adds nothing.
 
     Raises:

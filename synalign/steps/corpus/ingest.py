@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from synalign.config import IngestRequest
 from synalign.errors import InputError
 from synalign.steps.core.context import Context, Outcome, finish
 from synalign.steps.forget.tombstones import without_forgotten
@@ -21,34 +22,28 @@ from synalign.store.lake.schemas import REAL, SYNTHETIC, TABLES
 _PROVENANCE = ("call_id", "selection_id", "attributes_id", "written_from")
 
 
-def read(
-    source: Any,
-    columns: Columns,
-    *,
-    synthetic: bool,
-    skip_empty: bool = False,
-    test_share: float | None = None,
-    query: str | None = None,
-) -> Records:
+def read(source: Any, request: IngestRequest) -> Records:
     """Read and check what is to be ingested. Touches no workspace, so that bad input cannot leave anything behind.
 
     Raises:
         InputError, UsageError: see `synalign.store.files.files.read` and `synalign.store.files.records.to_records`.
     """
+    columns = Columns(request.text, request.label, request.id, request.split)
     name = str(source) if isinstance(source, str | Path) else f"the {type(source).__name__}"
-    rows, first_row = files.read(source, list(columns.named().values()), query)
-    if synthetic and test_share is not None:
+    rows, first_row = files.read(source, list(columns.named().values()), request.query)
+    if request.synthetic and request.test_share is not None:
         raise InputError("Synthetic records have no test split; leave the test share out. Nothing was written.")
-    return to_records(rows, columns, first_row=first_row, skip_empty=skip_empty, test_share=test_share, source=name)
+    skip, share = request.skip_empty, request.test_share
+    return to_records(rows, columns, first_row=first_row, skip_empty=skip, test_share=share, source=name)
 
 
-def ingest(context: Context, records: Records, *, synthetic: bool) -> Outcome:
+def ingest(context: Context, records: Records, request: IngestRequest) -> Outcome:
     """Store records that were read and checked. The same content again adds nothing.
 
     Raises:
         InputError: if an id is known already and stands for other content, or a column changed its type.
     """
-    clock = Clock()
+    clock, synthetic = Clock(), request.synthetic
     origin = SYNTHETIC if synthetic else REAL
     plan = Plan("ingest", {"origin": origin, "content": records.digest})
     done = context.journal.get(plan.run_id)

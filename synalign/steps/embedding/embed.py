@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from synalign.config import Embed, override
+from synalign.config import Embed, EmbedRequest, override
 from synalign.errors import NotReadyError, UsageError
 from synalign.llm.transport.endpoints import resolved_base_url
 from synalign.steps.core.context import Context, Outcome, finish
@@ -53,14 +53,7 @@ class Embedder:
         return _kind(self.settings, self.seed)
 
 
-def embed(
-    context: Context,
-    *,
-    model: str | None = None,
-    dimensions: int | None = None,
-    base_url: str | None = None,
-    refit: bool = False,
-) -> Outcome:
+def embed(context: Context, request: EmbedRequest) -> Outcome:
     """Embed all records that have no vector of the newest embedder of a model; fit one first if there is none.
 
     That embedder becomes the current one, which the steps after this use unless they are told another.
@@ -69,10 +62,9 @@ def embed(
         NotReadyError: without real training records.
         ModelError: if an endpoint fails. Vectors of finished blocks of records stay.
     """
-    given = {"model": model, "dimensions": dimensions, "base_url": base_url}
-    settings = with_address(override(context.config.embed, given))
+    settings = with_address(override(context.config.embed, request))
     require_real(context)
-    embedder = None if refit else find(context, settings)
+    embedder = None if request.refit else find(context, settings)
     embedder = embedder or fit(context, settings)
     run = context.journal.get(embedder.run_id)
     assert run is not None

@@ -112,7 +112,7 @@ def _kernels(data: Data, align: Align, seed: int) -> Kernels:
     vectors = data.real.records.vectors
     count = align.features if isinstance(align.features, int) else _FEATURES
     median = median_distance(vectors, seed)
-    bandwidths = tuple(factor * median for factor in align.bandwidths)
+    bandwidths = align.bandwidths_at(median)
     linear = RandomProjections.draw(vectors.shape[1], count, seed)
     features = linear if align.kernel == "linear" else RandomFeatures.draw(vectors.shape[1], count, bandwidths, seed)
     return Kernels(features, linear)

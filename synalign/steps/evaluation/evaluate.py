@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from synalign.config import Evaluate, override
+from synalign.config import Evaluate, EvaluateRequest, LearningCurveRequest, override
 from synalign.errors import UsageError
 from synalign.ids import child_seed
 from synalign.models.registry import classifier
@@ -45,19 +45,7 @@ CURVE = ("real", REFERENCE, "real+weighted")
 _FEW_TEST = 100
 
 
-def evaluate(
-    context: Context,
-    *,
-    model: str | None = None,
-    settings: dict[str, Any] | None = None,
-    seeds: int | None = None,
-    real: int | None = None,
-    synthetic: int | None = None,
-    train_share: float | None = None,
-    methods: Sequence[str] | None = None,
-    overlap: str | None = None,
-    embedder: str | None = None,
-) -> Outcome:
+def evaluate(context: Context, request: EvaluateRequest) -> Outcome:
     """Train and judge a model for each method, and write `evaluations` and `metrics`; the view `ablation` sums them up.
 
     What is left out is taken from the configuration, section `evaluate`. How `weighted` is learned follows the section
@@ -69,32 +57,10 @@ def evaluate(
             text is trained on, or a method, model or setting that is not known.
         ModelError: if a model needs what is not installed or not there.
     """
-    given = {
-        "model": model,
-        "settings": settings,
-        "seeds": seeds,
-        "real": real,
-        "synthetic": synthetic,
-        "train_share": train_share,
-        "methods": None if methods is None else tuple(methods),
-        "overlap": overlap,
-    }
-    return _evaluate(context, override(context.config.evaluate, given), embedder, curve=False)
+    return _evaluate(context, override(context.config.evaluate, request), request.embedder, curve=False)
 
 
-def learning_curve(
-    context: Context,
-    *,
-    sizes: Sequence[int] | None = None,
-    model: str | None = None,
-    settings: dict[str, Any] | None = None,
-    seeds: int | None = None,
-    synthetic: int | None = None,
-    train_share: float | None = None,
-    methods: Sequence[str] | None = None,
-    overlap: str | None = None,
-    embedder: str | None = None,
-) -> Outcome:
+def learning_curve(context: Context, request: LearningCurveRequest) -> Outcome:
     """Do the same for several numbers of real records, and for all of them; the view `learning_curve` sums it up.
 
     Methods are by default real records alone, and with synthetic ones as they come and weighted. `sizes` above the
@@ -103,17 +69,10 @@ def learning_curve(
     Raises:
         As `evaluate`.
     """
-    given = {
-        "sizes": None if sizes is None else tuple(sizes),
-        "model": model,
-        "settings": settings,
-        "seeds": seeds,
-        "synthetic": synthetic,
-        "train_share": train_share,
-        "methods": CURVE if methods is None and not context.config.evaluate.methods else methods and tuple(methods),
-        "overlap": overlap,
-    }
-    return _evaluate(context, override(context.config.evaluate, given), embedder, curve=True)
+    settings = override(context.config.evaluate, request)
+    if not settings.methods:
+        settings = settings.model_copy(update={"methods": CURVE})
+    return _evaluate(context, settings, request.embedder, curve=True)
 
 
 def _evaluate(context: Context, settings: Evaluate, embedder: str | None, *, curve: bool) -> Outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from synalign.config import Accept
+from synalign.config import Accept, TextQualityRequest
 from synalign.errors import UsageError
 from synalign.ids import child_seed
 from synalign.llm.validation.leakage import Leakage
@@ -28,21 +28,15 @@ _VERSION = 1
 _MOST = 100_000
 
 
-def text_quality(
-    context: Context, *, weight_set: str | None = None, sample: int = 2_000, seed: int | None = None
-) -> Outcome:
+def text_quality(context: Context, request: TextQualityRequest) -> Outcome:
     """Compare the synthetic texts, as they came and weighted, with real ones, and write `metrics`, of which the view
     `text_quality` shows the newest.
-
-    Args:
-        weight_set: whose weights; None is the current set, or none where there are no weights.
-        sample: texts of each side that are looked at, at most.
-        seed: of what is drawn; None is that of the configuration.
 
     Raises:
         NotReadyError: without real training records, or synthetic ones, or the weights of a set that is named.
         UsageError: if there is no such set, or a number is out of range.
     """
+    weight_set, sample, seed = request.weight_set, request.sample, request.seed
     if isinstance(sample, bool) or not isinstance(sample, int) or not MIN_TEXTS <= sample <= _MOST:
         raise UsageError(f"sample must be a whole number of texts from {MIN_TEXTS} to {_MOST:,}; given: {sample!r}.")
     run = find_set(context, weight_set) if weight_set is not None or context.journal.runs("align") else None

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from synalign.config import override
+from synalign.config import AnnotateRequest, override
 from synalign.errors import NotReadyError, UsageError
 from synalign.llm.prompting.schemas import AnnotationList, MergeList
 from synalign.llm.prompting.vocabulary import Value, spelt, value_of
@@ -21,16 +21,7 @@ from synalign.store.lake.journal import Clock, Plan
 from synalign.store.lake.schemas import ORIGINS, REAL
 
 
-def annotate(
-    context: Context,
-    *,
-    sample: int | None = None,
-    origin: str = REAL,
-    model: str | None = None,
-    base_url: str | None = None,
-    budget: str | None = None,
-    batch: bool | None = None,
-) -> Outcome:
+def annotate(context: Context, request: AnnotateRequest) -> Outcome:
     """Have the attributes of a sample of records stated, in the vocabulary that `reason` made, into `annotations`.
 
     Of the real records only those of the train split are looked at. The sample is drawn by the hash of the id, so that
@@ -43,10 +34,11 @@ def annotate(
         ModelError: if no reply can be used, or see `synalign.steps.calling.dispatch.send`; replies that came are kept.
     """
     clock = Clock()
+    origin = request.origin
     if origin not in ORIGINS:
         raise UsageError(f"origin must be one of {', '.join(ORIGINS)}; given: {origin!r}.")
-    settings = settings_for(context, model, base_url, budget, batch)
-    section, stated = override(context.config.annotate, {"sample": sample}), context.config.reason
+    settings = settings_for(context, request)
+    section, stated = override(context.config.annotate, {"sample": request.sample}), context.config.reason
     names = [name for name, kind in stated.attributes.items() if kind == "category"]
     frame = records(context, origin, split="train")
     if not frame.height or not names:

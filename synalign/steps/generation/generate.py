@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from synalign import ids
-from synalign.config import Generate, Llm, Task, override
+from synalign.config import Generate, GenerateRequest, Llm, Task, override
 from synalign.errors import NotReadyError, UsageError
 from synalign.llm.prompting.schemas import RecordBatch, VerdictList, records_schema
 from synalign.steps.calling.jobs import Job, fold, require_usable
@@ -105,19 +105,7 @@ class Writing:
         return asker.job(given, brief.purpose(refill), brief.selection_id, count, schema)
 
 
-def planned(
-    context: Context,
-    *,
-    per_selection: int | None = None,
-    recombined: int | None = None,
-    from_demonstrations: int | None = None,
-    from_documents: int | None = None,
-    model: str | None = None,
-    base_url: str | None = None,
-    budget: str | None = None,
-    batch: bool | None = None,
-    reasoned: bool = True,
-) -> Writing:
+def planned(context: Context, request: GenerateRequest, *, reasoned: bool = True) -> Writing:
     """Return the run that `generate` would be. `reasoned` False does without attributes, to see what it would ask.
 
     Raises:
@@ -125,9 +113,8 @@ def planned(
         UsageError: if no records are asked for; or no model is given and another than the configured one stated the
             attributes.
     """
-    settings = settings_for(context, model, base_url, budget, batch)
-    given = {"per_selection": per_selection, "recombined": recombined, "from_demonstrations": from_demonstrations}
-    section = override(context.config.generate, given | {"from_documents": from_documents})
+    settings = settings_for(context, request)
+    section = override(context.config.generate, request)
     rules = context.config.accept
     selected = bool(section.per_selection or section.recombined or section.from_demonstrations)
     if not selected and not section.from_documents:
@@ -149,7 +136,7 @@ def planned(
                 "There are no attributes of the current selections. Run ws.reason() ('synalign reason DIR') first."
             )
         stated_by = stated.parameters["model"]
-        if model is None and stated_by != settings.model:
+        if request.model is None and stated_by != settings.model:
             raise UsageError(
                 f"The attributes were stated by {stated_by!r}, and generate would use {settings.model!r}. Say which "
                 "with model=... (--model)."
@@ -186,18 +173,7 @@ def planned(
     )
 
 
-def generate(
-    context: Context,
-    *,
-    per_selection: int | None = None,
-    recombined: int | None = None,
-    from_demonstrations: int | None = None,
-    from_documents: int | None = None,
-    model: str | None = None,
-    base_url: str | None = None,
-    budget: str | None = None,
-    batch: bool | None = None,
-) -> Outcome:
+def generate(context: Context, request: GenerateRequest) -> Outcome:
     """Ask for new records for each current selection, check them, and ask anew for those that were refused.
 
     Each record is checked by the rules of `synalign.config.Accept`; the results are in the table `checks`, and what is
@@ -208,17 +184,7 @@ def generate(
         ModelError: if no reply can be used, or see `synalign.steps.calling.dispatch.send`; replies that came are kept.
     """
     clock = Clock()
-    writing = planned(
-        context,
-        per_selection=per_selection,
-        recombined=recombined,
-        from_demonstrations=from_demonstrations,
-        from_documents=from_documents,
-        model=model,
-        base_url=base_url,
-        budget=budget,
-        batch=batch,
-    )
+    writing = planned(context, request)
     plan = writing.plan
     done = context.journal.get(plan.run_id)
     if done is not None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from synalign import ids
+from synalign.config import EstimateRequest, ReasonRequest
 from synalign.llm.prompting.schemas import AttributeSet, MergeList
 from synalign.llm.prompting.vocabulary import Value, values
 from synalign.steps.calling.jobs import Job, fold, require_usable
@@ -22,15 +23,13 @@ from synalign.steps.generation.vocabulary import merge, normalised
 from synalign.store.lake.journal import Clock, Plan, Run
 
 
-def planned(
-    context: Context, *, model: str | None = None, base_url: str | None = None, **given: Any
-) -> tuple[Plan, Asker[AttributeSet], Run, list[dict[str, Any]]]:
+def planned(context: Context, request: EstimateRequest) -> tuple[Plan, Asker[AttributeSet], Run, list[dict[str, Any]]]:
     """Return the run that `reason` would be, what asks its questions, and the current selections.
 
     Raises:
         NotReadyError: if nothing is selected.
     """
-    settings = settings_for(context, model, base_url, **given)
+    settings = settings_for(context, request)
     section = context.config.reason
     run, selections = current_selections(context)
     templates = [section.prompt, *([section.merge_prompt] if section.merge else [])]
@@ -65,14 +64,7 @@ def requests(asker: Asker[AttributeSet], selections: list[dict[str, Any]]) -> li
     return jobs
 
 
-def reason(
-    context: Context,
-    *,
-    model: str | None = None,
-    base_url: str | None = None,
-    budget: str | None = None,
-    batch: bool | None = None,
-) -> Outcome:
+def reason(context: Context, request: ReasonRequest) -> Outcome:
     """Ask for the attributes of each current selection, and have values that mean the same merged.
 
     Raises:
@@ -80,7 +72,7 @@ def reason(
         ModelError: if no reply can be used, or see `synalign.steps.calling.dispatch.send`; replies that came are kept.
     """
     clock = Clock()
-    plan, asker, _, selections = planned(context, model=model, base_url=base_url, budget=budget, batch=batch)
+    plan, asker, _, selections = planned(context, request)
     section = context.config.reason
     done = context.journal.get(plan.run_id)
     if done is not None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from synalign.config import AbRequest
 from synalign.errors import NotReadyError, UsageError
 from synalign.ids import child_seed
 from synalign.numerics.evaluation.interleaving import CLICK_MODELS, NOTHING, compare
@@ -41,48 +42,21 @@ class _Rankings:
     relevant: np.ndarray
 
 
-def ab(
-    context: Context,
-    a: str,
-    b: str,
-    *,
-    queries: str = "test",
-    click_model: str = "navigational",
-    depth: int = 10,
-    passes: int = 1,
-    shared: bool = False,
-    alpha: float = 0.05,
-    power: float = 0.8,
-    min_lift: float = 0.02,
-    seed: int | None = None,
-) -> Outcome:
+def ab(context: Context, a: str, b: str, request: AbRequest) -> Outcome:
     """Compare two retrievers by the newest rankings that each has in `rankings`, and write a row of `comparisons`.
 
     The document that answers a query is the label of the real record that the query is.
-
-    Args:
-        queries: the split whose records are the queries.
-        click_model: perfect, navigational, informational or random, see `synalign.numerics.evaluation.interleaving`.
-        depth: documents that a user is shown at most.
-        passes: 1 asks every query once, and the result holds for queries like these. With more, as many times the
-            queries are drawn from them by chance, and the result holds for these very queries.
-        shared: count clicks on the documents at the top that both rank alike. They add noise only.
-        alpha: the probability of a false alarm, at most, whenever one looks.
-        min_lift: the win rate above one half that matters: the test is quickest at about that, and `needed_for_lift`
-            says how many impressions it takes to see it with the probability `power`.
-        seed: of the coins, the clicks and the order; default: made of that of the configuration.
 
     Raises:
         UsageError: if a value is out of range, both retrievers are one, or one has no rankings.
         NotReadyError: if there are no rankings, or no query of the split that both ranked.
     """
-    _check(a, b, queries, click_model, depth, passes, alpha, power, min_lift)
-    seed = child_seed(context.config.seed, STEP) if seed is None else seed
+    _check(a, b, request)
+    queries, depth, passes, alpha = request.queries, request.depth, request.passes, request.alpha
+    seed = child_seed(context.config.seed, STEP) if request.seed is None else request.seed
     runs = {name: _newest(context, name) for name in (a, b)}
-    parameters = {
-        "a": a, "b": b, "rankings": [runs[a], runs[b]], "queries": queries, "click_model": click_model, "depth": depth,
-        "passes": passes, "shared": shared, "alpha": alpha, "power": power, "min_lift": min_lift,
-    }  # fmt: skip
+    settings = request.model_dump(exclude={"seed"})
+    parameters = {"a": a, "b": b, "rankings": [runs[a], runs[b]]} | settings
     sources = [run.run_id for run in record_runs(context, REAL)]
     inputs = [*dict.fromkeys([runs[a], runs[b]]), *sources, *forget_runs(context)]
     plan = Plan(STEP, parameters, inputs, seed, version=_VERSION)
@@ -93,23 +67,23 @@ def ab(
     context.journal.sweep(_TABLES)
     notes: list[str] = []
     found = _read(context, runs, a, b, queries, depth, notes)
-    outcomes = _outcomes(found, click_model, passes, shared, seed)
+    outcomes = _outcomes(found, request.click_model, passes, request.shared, seed)
     if passes > 1:
         notes.append(
             f"every query was asked about {passes} times: the interval holds for these {len(found.a):,} queries, and "
             "says less about others"
         )
-    watched = watch(outcomes, alpha, min_lift)
+    watched = watch(outcomes, alpha, request.min_lift)
     tie_rate = float(np.mean(outcomes == 0))
     needed: Stopping | None = None
     if tie_rate < 1:
-        needed = stopping_time(min_lift, power, alpha, tie_rate, seed=child_seed(seed, "needed"))
+        needed = stopping_time(request.min_lift, request.power, alpha, tie_rate, seed=child_seed(seed, "needed"))
     row = _row(outcomes, watched, needed) | {
-        "a": a, "b": b, "rankings_run_id": runs[a], "rankings_run_id_b": runs[b], "split": queries,
-        "click_model": click_model, "depth": depth, "shared": shared, "passes": passes, "queries": len(found.a),
-        "lift": min_lift, "alpha": alpha, "power": power, "seed": seed,
-        "needed_at_once": None if needed is None else sample_size(min_lift, power, alpha, tie_rate),
+        "a": a, "b": b, "rankings_run_id": runs[a], "rankings_run_id_b": runs[b], "split": queries, "seed": seed,
+        "queries": len(found.a), "lift": request.min_lift,
+        "needed_at_once": None if needed is None else sample_size(request.min_lift, request.power, alpha, tie_rate),
     }  # fmt: skip
+    row = {name: value for name, value in settings.items() if name not in ("queries", "min_lift")} | row
     context.lake.insert_rows("comparisons", [row | {"run_id": plan.run_id}])
     names = [name for name in TABLES["comparisons"].schema.names if name not in ("run_id", "seed")]
     return finish(context, plan, clock, {name: row[name] for name in names}, notes, _TABLES)
@@ -145,35 +119,25 @@ def _percent(rate: float) -> str:
     return f"{100 * rate:.1f}%"
 
 
-def _check(
-    a: str,
-    b: str,
-    queries: str,
-    click_model: str,
-    depth: int,
-    passes: int,
-    alpha: float,
-    power: float,
-    min_lift: float,
-) -> None:
+def _check(a: str, b: str, request: AbRequest) -> None:
     if a == b:
         raise UsageError(f"{a!r} cannot be compared with itself. Name two retrievers.")
-    for name, value, known in (("queries", queries, SPLITS), ("click_model", click_model, tuple(CLICK_MODELS))):
-        if value not in known:
+    for name, known in (("queries", SPLITS), ("click_model", tuple(CLICK_MODELS))):
+        if (value := getattr(request, name)) not in known:
             raise UsageError(f"{name} must be one of {', '.join(known)}; given: {value!r}.")
-    for name, count, most in (("depth", depth, 1_000), ("passes", passes, 10_000)):
+    for name, most in (("depth", 1_000), ("passes", 10_000)):
+        count = getattr(request, name)
         if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= most:
             raise UsageError(f"{name} must be a whole number from 1 to {most:,}; given: {count!r}.")
-    for name, share, low, high in (
-        ("alpha", alpha, 0.0, 0.5),
-        ("power", power, 0.0, 1.0),
-        ("min_lift", min_lift, 0.0, 0.5),
-    ):
-        if not low < share < high:
-            raise UsageError(f"{name} must be above {low:g} and below {high:g}; given: {share!r}.")
-    if min_lift < 0.001:
-        raise UsageError(f"min_lift is a win rate above one half, 0.02 for 52%; {min_lift!r} is below 0.001, which "
-                         "takes millions of impressions to see.")  # fmt: skip
+    for name, high in (("alpha", 0.5), ("power", 1.0), ("min_lift", 0.5)):
+        share = getattr(request, name)
+        if not 0 < share < high:
+            raise UsageError(f"{name} must be above 0 and below {high:g}; given: {share!r}.")
+    if request.min_lift < 0.001:
+        raise UsageError(
+            f"min_lift is a win rate above one half, 0.02 for 52%; {request.min_lift!r} is below 0.001, which takes "
+            "millions of impressions to see."
+        )
 
 
 def _newest(context: Context, retriever: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from synalign.config import EvaluateRetrieversRequest
 from synalign.errors import NotReadyError, UsageError
 from synalign.ids import child_seed
 from synalign.numerics.evaluation.ranking import (
@@ -60,20 +61,8 @@ class _Ranked:
     index_recall: float | None
 
 
-def evaluate_retrievers(
-    context: Context,
-    names: Sequence[str] | None = None,
-    k: Sequence[int] = RECALL_AT,
-    baseline: str | None = None,
-    allow_overlap: bool = False,
-) -> Outcome:
+def evaluate_retrievers(context: Context, request: EvaluateRetrieversRequest) -> Outcome:
     """Rank the documents for the queries of the test split, and write `rankings` and `metrics`.
-
-    Args:
-        names: of the retrievers; by default all. k: ranks to give recall at.
-        baseline: the retriever that the others are compared with, query by query: by default one that was trained on
-            nothing if there is one, else the first.
-        allow_overlap: go on though test queries are training texts, too.
 
     Raises:
         NotReadyError: if there are no documents, retrievers or test queries.
@@ -81,13 +70,15 @@ def evaluate_retrievers(
         InputError: if labels are no document's id.
     """
     clock = Clock()
+    names, allow_overlap = request.names, request.allow_overlap
+    k = RECALL_AT if request.k is None else request.k
     ranks = sorted(set(k))
     if not ranks or ranks[0] < 1:
         raise UsageError(f"Recall is given at ranks of at least 1, such as 1,5,10; given: {list(k)}.")
     known = require_documents(context)
     wanted: list[str | None] = [*(dict.fromkeys(names) if names else sorted(retrievers(context)))]
     chosen = [named(context, name) for name in wanted or [None]]  # of none, it is said what to do
-    first = _baseline(chosen, baseline)
+    first = _baseline(chosen, request.baseline)
     test = real_queries(context, known, context.config.retrieve, "test")
     if not len(test):
         raise NotReadyError(

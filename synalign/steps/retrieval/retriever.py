@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from synalign import ids
-from synalign.config import Retrieve, override
+from synalign.config import Retrieve, TrainRetrieverRequest, override
 from synalign.errors import NotReadyError, StoreError, UsageError
 from synalign.ids import child_seed
 from synalign.models.biencoder import BiEncoder, Pairs, Settings, choose_share, chosen, fit, mix
@@ -72,12 +72,8 @@ class _Material:
     synthetic: Queries | None
 
 
-def train_retriever(context: Context, name: str | None, **given: Any) -> Outcome:
+def train_retriever(context: Context, request: TrainRetrieverRequest) -> Outcome:
     """Train a retriever, and store and index the documents as it sees them.
-
-    Args:
-        name: what to call it; by default what it is trained on. The newest of a name is the one that is used.
-        given: settings of `synalign.config.Retrieve` for this call.
 
     Raises:
         NotReadyError: without documents, or the queries or weights to train on.
@@ -86,8 +82,8 @@ def train_retriever(context: Context, name: str | None, **given: Any) -> Outcome
         ConfigError: if a setting is not allowed.
     """
     clock = Clock()
-    settings = override(context.config.retrieve, given)
-    name = settings.on if name is None else name.strip()
+    settings = override(context.config.retrieve, request)
+    name = settings.on if request.name is None else request.name.strip()
     if not name:
         raise UsageError("A retriever needs a name that is not empty, such as 'mixed'. Nothing was trained.")
     material = _material(context, settings)

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from synalign.config import Cluster, override
+from synalign.config import Cluster, ClusterRequest, override
 from synalign.errors import UsageError
 from synalign.ids import child_seed
 from synalign.numerics.core.clustering import (
@@ -34,14 +34,7 @@ from synalign.store.lake.schemas import ORIGINS, REAL, TABLES
 _UNLABELLED, _UNKNOWN = -1, -2
 
 
-def cluster(
-    context: Context,
-    *,
-    k: int | None = None,
-    by_label: bool | None = None,
-    embedder: str | None = None,
-    refit: bool = False,
-) -> Outcome:
+def cluster(context: Context, request: ClusterRequest) -> Outcome:
     """Cluster the real training records, and assign to the clusters what is not assigned yet.
 
     Clusters that were made with the same settings are kept when records come in, so that the selections on them, and
@@ -53,7 +46,7 @@ def cluster(
         UsageError: with `by_label`, if no real training record has a label.
         NumericsError: if k is larger than the number of records, or smaller than that of labels with `by_label`.
     """
-    settings = override(context.config.cluster, {"k": k, "by_label": by_label})
+    settings = override(context.config.cluster, request)
     real = require_real(context)
     if settings.by_label and real["label"].null_count() == real.height:
         raise UsageError(
@@ -61,9 +54,10 @@ def cluster(
             "Ingest them with labels, ws.ingest(..., label='COLUMN') ('synalign ingest DIR FILE --label COLUMN'), or "
             "cluster without: by_label=False (--no-by-label). Nothing was clustered."
         )
+    embedder = request.embedder
     wanted = embedding.current(context) if embedder is None else embedding.named(context, embedder)
     kind = embedding.kind_wanted(context) if wanted is None else wanted.kind
-    run = None if refit else _find(context, settings, kind, embedder)
+    run = None if request.refit else _find(context, settings, kind, embedder)
     if run is not None:
         assigned = assign_new(context, run)
         outcome = reuse(context, run)

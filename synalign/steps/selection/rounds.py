@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from synalign.config import AlignRequest, GenerateRequest, ReasonRequest, SelectRequest
 from synalign.numerics.alignment.stratum import Improvement, improvement
 from synalign.numerics.alignment.strength import Candidate
 from synalign.steps.alignment.align import align
@@ -54,14 +55,14 @@ def rounds(context: Context, count: int) -> Iterator[Outcome]:
             if previous is not None and (selected is None or current is None or current.run_id != selected.run_id):
                 # Something else was selected in between: these rounds go on from their own.
                 context.journal.activate(previous)
-            outcome = select(context, round=number)
+            outcome = select(context, SelectRequest(round=number))
             yield outcome
             if not outcome.counts["selections"]:
                 aligned = False
                 break
-            yield reason(context)
-            yield generate(context)
-            yield align(context)
+            yield reason(context, ReasonRequest())
+            yield generate(context, GenerateRequest())
+            yield align(context, AlignRequest())
             yield judge(context)
             selected = context.journal.current("select")
             assert selected is not None
@@ -74,7 +75,7 @@ def rounds(context: Context, count: int) -> Iterator[Outcome]:
             break
     if not aligned and previous is not None:
         yield reuse(context, previous)
-        yield align(context)
+        yield align(context, AlignRequest())
 
 
 def judge(context: Context) -> Outcome:

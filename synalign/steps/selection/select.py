@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from synalign import ids
-from synalign.config import Select, override
+from synalign.config import Select, SelectRequest, override
 from synalign.errors import NotReadyError, UsageError
 from synalign.ids import child_seed
 from synalign.numerics.selection.demonstrations import choose_demonstrations, nearest_rows
@@ -54,41 +54,11 @@ _NEIGHBOURHOOD = 4
 _CLUSTERS = 16
 
 
-def select(
-    context: Context,
-    *,
-    budget: int | None = None,
-    unit: str | None = None,
-    demonstrations: int | None = None,
-    show: str | None = None,
-    kernel: str | gpytorch.kernels.Kernel | None = None,
-    length_scale: float | str | None = None,
-    ard: bool | None = None,
-    noise: float | None = None,
-    beta: float | None = None,
-    label_shares: str | dict[str, float] | None = None,
-    min_per_label: int | None = None,
-    min_variance: float | None = None,
-    min_gain: float | None = None,
-    batch: int | None = None,
-    guide: str | None = None,
-    round: int | str | None = None,
-    embedder: str | None = None,
-    refit: bool = False,
-) -> Outcome:
+def select(context: Context, request: SelectRequest) -> Outcome:
     """Pick units by greatest score, and demonstrations from each, all of one label.
 
     A cluster that has too few records of its label is shown the nearest ones of that label beyond it as well. A round
     after the first is conditioned on the picks of those before, and on all synthetic records there are.
-
-    What is left out is taken from the configuration, section `select`, where each setting is described.
-
-    Args:
-        kernel: an expression, or any gpytorch kernel over vectors of the embedder, which has its own length scale.
-        round: number from 1, or "next"; by default that of the current selection.
-        refit: in a later round, select anew with the synthetic records there are now; otherwise a selection that was
-            made with the same settings stays, and what was paid for on top of it. New real records take part once they
-            are clustered anew.
 
     Raises:
         NotReadyError: if there are no clusters, or nothing was generated for the round before.
@@ -96,35 +66,18 @@ def select(
             `embedder` is not that of the clusters.
         NumericsError: if all units are equal, or the kernel is not positive definite.
     """
-    given = {
-        "budget": budget,
-        "unit": unit,
-        "demonstrations": demonstrations,
-        "show": show,
-        "kernel": kernel if isinstance(kernel, str) else None,
-        "length_scale": length_scale,
-        "ard": ard,
-        "noise": noise,
-        "beta": beta,
-        "label_shares": {str(name): share for name, share in label_shares.items()}
-        if isinstance(label_shares, dict)
-        else label_shares,
-        "min_per_label": min_per_label,
-        "min_variance": min_variance,
-        "min_gain": min_gain,
-        "batch": batch,
-        "guide": guide,
-    }
-    settings = override(context.config.select, given)
-    own = None if kernel is None or isinstance(kernel, str) else kernel
-    settings = settings.model_copy(update={"kernel": _kernel_name(settings, own, length_scale)})
-    run = _clusters(context, embedder)
+    own = None if isinstance(request.kernel, str) else request.kernel
+    settings = override(context.config.select, request if own is None else request.without_kernel())
+    settings = settings.model_copy(
+        update={"kernel": _kernel_name(settings, own, "length_scale" in request.model_fields_set)}
+    )
+    run = _clusters(context, request.embedder)
     count = _budget(settings, run)
-    number, previous = place_in_rounds(context, run, round)
+    number, previous = place_in_rounds(context, run, request.round)
     measured = witness_run(context) if settings.guide == "witness" else None
     clock = Clock()
     parameters = settings.model_dump(mode="json") | {"budget": count}
-    done = None if refit else _find(context, parameters, number, run, previous)
+    done = None if request.refit else _find(context, parameters, number, run, previous)
     if done is not None:
         return reuse(context, done)
     before = [previous, measured, *_seen(context, previous)]
@@ -193,7 +146,7 @@ def planned(context: Context, round: int, previous: Run | None) -> Run | None:
     run = context.journal.current("cluster")
     if run is None:
         return None
-    name = _kernel_name(settings, None, None)
+    name = _kernel_name(settings, None)
     parameters = settings.model_copy(update={"kernel": name}).model_dump(mode="json")
     return _find(context, parameters | {"budget": _budget(settings, run)}, round, run, previous)
 
@@ -210,12 +163,12 @@ def _clusters(context: Context, embedder: str | None) -> Run:
     return run
 
 
-def _kernel_name(settings: Select, own: Any, length_scale: float | str | None) -> str:
+def _kernel_name(settings: Select, own: Any, with_length_scale: bool = False) -> str:
     if own is None:
         if settings.ard and settings.length_scale != "learned":
             raise UsageError("ard learns a length scale for each dimension: it goes with length_scale='learned'.")
         return check_kernel_expression(settings.kernel)
-    if length_scale is not None:
+    if with_length_scale:
         raise UsageError("A gpytorch kernel has a length scale of its own: leave length_scale out, or set it there.")
     return describe_kernel(own)
 
