@@ -284,7 +284,7 @@ class Workspace(Session):
         self, ids: Sequence[str] | str | None = None, *, where: str | None = None, dry_run: bool = False
     ) -> Outcome:
         """Take real records out for good, with all that was derived from them and quotes them, and prove that they are
-        gone. See `synalign.steps.forget.plan` and docs/forgetting.md.
+        gone. See `synalign.steps.forget.plan` and docs/how-to/forget.md.
 
         Args:
             ids: of the records. where: instead, a SQL condition over `real`, such as "customer = 'c-17'".
