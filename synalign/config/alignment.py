@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from synalign.config.base import EmbedderName, Factors, Names, Section, TextKeys, WeightSetName
+from synalign.config.base import CheckedFloat, EmbedderName, Factors, Names, Section, TextKeys, WeightSetName
 
 
 class Align(Section):
@@ -125,14 +125,14 @@ class CheckRequest(Section):
     """
 
     weight_set: WeightSetName = None
-    max_mmd_ratio: float | None = Field(
+    max_mmd_ratio: CheckedFloat | None = Field(
         default=None,
         description="Largest held-out squared MMD, as a multiple of the floor: that of real records against real ones.",
     )
-    min_ess: float | None = Field(
+    min_ess: CheckedFloat | None = Field(
         default=None, description="Smallest effective sample size, as a share of the records, from 0 to 1."
     )
-    max_auc: float | None = Field(
+    max_auc: CheckedFloat | None = Field(
         default=None,
         description="Largest AUC of a classifier that tells weighted synthetic from real records, from 0.5 to 1.",
     )

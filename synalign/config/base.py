@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation
 
 
 class Section(BaseModel):
@@ -37,6 +37,9 @@ EmbedderName = Annotated[
     Field(description="Name of an embedder, as the relation `embedders` lists them; unset: the current embedder."),
 ]
 WeightSetName = Annotated[str | None, Field(description="Name of a weight set; unset: the current one.")]
+#: Values that the step checks itself, against more than a range.
+CheckedInt = Annotated[int, SkipValidation()]
+CheckedFloat = Annotated[float, SkipValidation()]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 if TYPE_CHECKING:  # What may be given is more than what is kept: one value, a list, any sequence.

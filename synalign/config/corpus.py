@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from synalign.config.base import Section
+from synalign.config.base import CheckedFloat, Section
 
 
 class IngestDocumentsRequest(Section):
@@ -49,7 +49,7 @@ class IngestRequest(Section):
     )
     skip_empty: bool = Field(default=False, description="Leave out rows without text, rather than refuse the file.")
     query: str | None = Field(default=None, description="SQL to run over a DuckDB file; its result is ingested.")
-    test_share: float | None = Field(
+    test_share: CheckedFloat | None = Field(
         default=None, description="Share of the records to put into the test split, chosen by the hash of the id."
     )
 

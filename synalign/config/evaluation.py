@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from synalign.config.base import Counts, EmbedderName, Names, Section, WeightSetName
+from synalign.config.base import CheckedInt, Counts, EmbedderName, Names, Section, WeightSetName
 
 Count = Annotated[int, Field(ge=1)]
 RealCount = Annotated[
@@ -105,5 +105,5 @@ class TextQualityRequest(Section):
     """
 
     weight_set: WeightSetName = None
-    sample: int = Field(default=2_000, description="Texts of each kind that are looked at, at most.")
+    sample: CheckedInt = Field(default=2_000, description="Texts of each kind that are looked at, at most.")
     seed: int | None = Field(default=None, description="Seed of what is drawn; unset: that of the configuration.")

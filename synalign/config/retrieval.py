@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from synalign.config.base import Metrics, Names, Numbers, Section
+from synalign.config.base import CheckedFloat, CheckedInt, Metrics, Names, Numbers, Section
 
 #: What a retriever may be trained on. `weighted` is synthetic queries by their current weights, and `frozen` nothing.
 TrainedOn = Literal["frozen", "real", "synthetic", "weighted", "real+synthetic", "real+weighted"]
@@ -142,8 +142,8 @@ class AbRequest(Section):
     click_model: str = Field(
         default="navigational", description="How users click: perfect, navigational, informational or random."
     )
-    depth: int = Field(default=10, description="Documents that a user is shown at most.")
-    passes: int = Field(
+    depth: CheckedInt = Field(default=10, description="Documents that a user is shown at most.")
+    passes: CheckedInt = Field(
         default=1,
         description="1 asks every query once, and the result holds for queries like these; more draw from the queries "
         "with repetition, and the result holds for these very queries.",
@@ -152,9 +152,13 @@ class AbRequest(Section):
         default=False,
         description="Count clicks on the documents at the top that both rank alike; they add noise only.",
     )
-    alpha: float = Field(default=0.05, description="Probability of a false alarm, at most, whenever one looks.")
-    power: float = Field(default=0.8, description="Probability with which the smallest lift that matters is seen.")
-    min_lift: float = Field(default=0.02, description="Win rate above one half that matters: 0.02 stands for 52%.")
+    alpha: CheckedFloat = Field(default=0.05, description="Probability of a false alarm, at most, whenever one looks.")
+    power: CheckedFloat = Field(
+        default=0.8, description="Probability with which the smallest lift that matters is seen."
+    )
+    min_lift: CheckedFloat = Field(
+        default=0.02, description="Win rate above one half that matters: 0.02 stands for 52%."
+    )
     seed: int | None = Field(
         default=None, description="Seed of the coins, the clicks and the order; unset: made from the configuration's."
     )
@@ -186,7 +190,7 @@ class AnalyseExperimentRequest(Section):
     user: str = Field(default="user_id", description="Column of the user, the unit of the analysis.")
     arm: str = Field(default="arm", description="Column of the arm that the user was assigned to.")
     control: str = Field(default="A", description="The arm that the others are compared with.")
-    alpha: float = Field(default=0.05, description="Probability of a false alarm, at most.")
+    alpha: CheckedFloat = Field(default=0.05, description="Probability of a false alarm, at most.")
     correction: str = Field(
         default="holm",
         description="Correction for several comparisons: holm (for any false alarm), bh (for their share), or none.",
