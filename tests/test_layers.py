@@ -37,7 +37,7 @@ ALLOWED = {
 OWNERS = {
     "lancedb": {"store/lake/lake.py"},
     "lance": {"store/lake/lake.py"},
-    "duckdb": {f"store/sql/{name}.py" for name in ("attachments", "catalog", "checks", "events", "query")},
+    "duckdb": {f"store/sql/{name}.py" for name in ("attachments", "catalog", "checks", "delimited", "events", "query")},
     "openai": {"llm/transport/client.py"},
     "jinja2": {"llm/prompting/prompts.py"},
     "typer": {

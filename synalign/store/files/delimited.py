@@ -1,25 +1,23 @@
-"""CSV and TSV: split into fields by two parsers, which must agree.
+"""CSV and TSV: a grammar checks every row, DuckDB splits the rows into columns.
 
-polars is lenient: it fills short rows, drops the quotes of a field that closes early and takes a stray quote for the
-end of the table. Python's csv module, told to be strict, says where each row stands. What they read differently is
-damage, and is refused with its row. No number is guessed that text could not be got back from: 007 stays text.
+DuckDB alone, in its strict mode, loses or changes some rows without a word (1.5.5 and 2.0.0): the last row if its
+quotation mark is never closed, a separator too many at the end of a row, text and blanks around quotation marks, blank
+lines. So one regular expression says first whether each row is well-formed, and where the first is that is not. No
+number is guessed that text could not be got back from: 007 stays text.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
 
 import polars as pl
 
 from synalign.errors import InputError
+from synalign.store.sql import delimited as sql
 
-#: The csv module has one limit for the whole process, 128 KiB, below the length of a long text.
-_LONGEST_FIELD = 2**31 - 1
-_LIMIT = threading.Lock()
 #: Spellings that a number is written back in. Not 007 or +1: those are codes, postcodes, telephone numbers.
 _INTEGER = r"^(0|-?[1-9][0-9]*)$"
 _NUMBER = r"^(-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?|-?\.[0-9]+([eE][-+]?[0-9]+)?|-?inf|NaN)$"
@@ -31,15 +29,17 @@ _SEPARATORS = {",": "commas", "\t": "tabs"}
 def read_delimited(name: str, data: bytes, separator: str, strings: Sequence[str]) -> tuple[pl.DataFrame, int]:
     """Return the rows of a CSV or TSV file in UTF-8, and the number of the first as a spreadsheet counts it.
 
-    Blank lines at the end are none of the rows. A blank line between rows is a row of nulls.
+    A field that begins with a quotation mark ends with one, and doubles those inside; in any other field they are
+    plain characters, as in 5" screen. Blank lines at the end are no rows. A blank line between rows is a row of nulls.
 
     Args:
         name: of the file, for messages.
         strings: columns that are text whatever they look like.
 
     Raises:
-        InputError: with the row and the line, if a row has another number of fields than the header, a quotation mark
-            stands where none may, lines end in carriage returns alone, or the header names a column twice.
+        InputError: with the row and the line, if a row has another number of fields than the header, a field in
+            quotation marks is not closed or goes on behind them, lines end in carriage returns alone, or the header
+            names a column twice.
     """
     data = data.removeprefix(b"\xef\xbb\xbf")
     body = data.lstrip(b"\r\n")
@@ -52,59 +52,63 @@ def read_delimited(name: str, data: bytes, separator: str, strings: Sequence[str
             f"{name}: its lines end in carriage returns alone, as on an old Macintosh. Turn them into line feeds (for "
             f"example: tr '\\r' '\\n' < old.csv > new.csv). Nothing was written."
         )
-    with _rows(body, separator) as rows:
-        header = _header(name, rows, separator, above)
-        frame, problem = _parsed(body, separator, header)
-        height = _agreed(name, rows, frame, header, above, problem)
-    frame = frame.slice(1, height)
+    header = _header(name, body, separator, above)
+    grammar = _grammar(separator, len(header))
+    body = _without_blank_end(body, len(header))
+    ends = ("\n",) if re.search("[\r\n]", "".join(header)) else ("\n", "\r\n")
+    line_end = next((end for end in ends if grammar.even[end].fullmatch(body)), None)
+    if line_end is None:
+        good = grammar.rows.match(body)
+        if good is None or good.end() < len(body):
+            raise _refused(name, body, good.end() if good else 0, grammar, above)
+        body, line_end = _even(body, grammar), "\n"
+    frame = sql.split(name, body, len(header), separator, line_end)
+    inside = frame.select(pl.all().str.count_matches("\n", literal=True)).sum().sum_horizontal().item()
+    if body.count(b"\n") != 1 + "".join(header).count("\n") + frame.height + inside:
+        raise InputError(f"{name} is not a table that can be read: DuckDB leaves out rows of it. Nothing was written.")
+    frame.columns = header
     return frame.with_columns(_typed(frame[column]) for column in frame.columns if column not in strings), above + 2
 
 
-class _Rows:
-    """The rows of a CSV file by the csv module, and where the last one stands."""
+@dataclass(frozen=True)
+class _Grammar:
+    """What rows of `width` fields are, as patterns of bytes. No pattern tries a byte more than a few times."""
 
-    def __init__(self, body: bytes, separator: str) -> None:
-        self._text = io.TextIOWrapper(io.BytesIO(body), encoding="utf-8", newline="")
-        self._parts: list[str] = []
-        self._reader = csv.reader(self._lines(), delimiter=separator, strict=True)
-        self.line = 1  # in which the last row began
-
-    def _lines(self) -> Iterator[str]:
-        for line in self._text:
-            self._parts.append(line)
-            yield line
-
-    @property
-    def raw(self) -> str:
-        """The last row as it stands in the file."""
-        return "".join(self._parts)
-
-    def __iter__(self) -> Iterator[list[str]]:
-        while True:
-            self.line = self._reader.line_num + 1
-            self._parts.clear()
-            try:
-                row = next(self._reader)
-            except StopIteration:
-                return
-            yield row
+    separator: bytes
+    width: int
+    field: re.Pattern[bytes]
+    end: re.Pattern[bytes]  # of a line
+    row: re.Pattern[bytes]  # one row or blank line with its end; the group is what stands before the end
+    rows: re.Pattern[bytes]  # as many rows as are well-formed
+    even: dict[str, re.Pattern[bytes]]  # rows that DuckDB reads as they are, for each way to end a line
 
 
-@contextmanager
-def _rows(body: bytes, separator: str) -> Iterator[_Rows]:
-    with _LIMIT:
-        before = csv.field_size_limit(_LONGEST_FIELD)
-        try:
-            yield _Rows(body, separator)
-        finally:
-            csv.field_size_limit(before)
+@cache
+def _grammar(separator: str, width: int) -> _Grammar:
+    sign = re.escape(separator.encode())
+    quoted, plain = rb'"[^"]*+(?:""[^"]*+)*+"', rb"[^" + sign + rb"\r\n]*+"
+    field, even = rb'(?:%b|(?!")%b)' % (quoted, plain), rb'(?:%b|(?! *")%b)' % (quoted, plain)
+    more = rb"(?:" + sign + rb"%b){" + str(width - 1).encode() + rb"}"
+    end, blank = rb"\r?(?:\n|\Z)", rb"| *+" if width > 1 else b""
+    row = rb"(?!\Z)(" + field + more % field + blank + rb")" + end
+    return _Grammar(
+        separator.encode(),
+        width,
+        re.compile(field),
+        re.compile(end),
+        re.compile(row),
+        re.compile(rb"(?:" + row + rb")*+"),
+        {end: re.compile(rb"(?:%b%b%b)*+" % (even, more % even, end.encode())) for end in ("\n", "\r\n")},
+    )
 
 
-def _header(name: str, rows: _Rows, separator: str, above: int) -> list[str]:
-    try:
-        names = next(iter(rows))
-    except csv.Error as error:
-        raise _unsplit(name, above + 1, above + 1, error) from error
+def _header(name: str, body: bytes, separator: str, above: int) -> list[str]:
+    """Return the names of the columns. One without a name is called by its place."""
+    grammar = _grammar(separator, 1)
+    fields, place = _fields(body, grammar, 0)
+    if not grammar.end.match(body, place):
+        raise _refused(name, body, 0, grammar, above)
+    names = [_plain(field).decode() for field in fields]
     names = [column if column.strip() else f"column_{place}" for place, column in enumerate(names, start=1)]
     twice = sorted({column for column in names if names.count(column) > 1}) if len(set(names)) < len(names) else []
     if twice:
@@ -115,71 +119,71 @@ def _header(name: str, rows: _Rows, separator: str, above: int) -> list[str]:
     return names
 
 
-def _parsed(body: bytes, separator: str, header: list[str]) -> tuple[pl.DataFrame, str]:
-    """Return all rows by polars, the header among them, as text; and why there are none, if there are none."""
-    schema = dict.fromkeys(header, pl.String())
-    try:
-        return pl.read_csv(io.BytesIO(body), separator=separator, has_header=False, schema=schema), ""
-    except pl.exceptions.PolarsError as error:
-        return pl.DataFrame(schema=schema), str(error).strip().splitlines()[0].rstrip(".")
-    except pl.exceptions.PanicException as error:
-        return pl.DataFrame(schema=schema), f"the reader broke down ({error})"
+def _fields(body: bytes, grammar: _Grammar, place: int) -> tuple[list[bytes], int]:
+    """Return the fields from a place to the end of the row or to what no field holds, and where that is."""
+    fields = []
+    while (field := grammar.field.match(body, place)) is not None:
+        fields.append(field[0])
+        place = field.end()
+        if not body.startswith(grammar.separator, place):
+            break
+        place += 1
+    return fields, place
 
 
-def _agreed(name: str, rows: _Rows, frame: pl.DataFrame, header: list[str], above: int, problem: str) -> int:
-    """Return how many rows below the header both parsers read alike, blank ones at the end left out; or refuse."""
-    width, height = len(header), 0
-    other = frame.fill_null("").iter_rows()
-    next(other, None)
-    stray, number = None, above + 1
-    try:
-        for number, row in enumerate(rows, start=above + 2):
-            blank = not row or (width > len(row) == 1 and not row[0].strip())
-            if len(row) != width and not blank:
-                raise _ragged(name, number, rows.line + above, len(row), width)
-            if stray is None and rows.raw.count('"') % 2:
-                stray = number, rows.line + above
-            found = next(other, None)
-            same = not any(map(str.strip, found or ())) if blank else found == tuple(row)
-            if not problem and not same:
-                raise _stray_quote(name, *(stray or (number, rows.line + above)))
-            height = height if blank else number - above - 1
-        if not problem and any(any(row) for row in other):
-            problem = "it goes on after its last row"
-    except csv.Error as error:
-        raise _unsplit(name, number + 1, rows.line + above, error) from error
-    if stray is not None and problem:
-        raise _stray_quote(name, *stray)
-    if problem:
-        raise InputError(f"{name} is not a table that can be read: {problem}. Nothing was written.")
-    return height
+def _plain(field: bytes) -> bytes:
+    return field[1:-1].replace(b'""', b'"') if field.startswith(b'"') else field
 
 
-def _ragged(name: str, number: int, line: int, fields: int, width: int) -> InputError:
-    cure = (
-        "Put a field that holds the separator or a line break in quotation marks"
-        if fields > width
-        else "Give every row all its separators, also where its last fields are empty"
-    )
-    return InputError(
-        f"{name} is not a table that can be read: row {number} (line {line}) has {fields} fields where the header has "
-        f"{width}. {cure}. Nothing was written."
-    )
+def _without_blank_end(body: bytes, width: int) -> bytes:
+    """Return the bytes up to the end of the last line that is not blank. In a single column blanks are a value."""
+    filled = len(body.rstrip(b"\r\n " if width > 1 else b"\r\n"))
+    return body[: body.find(b"\n", filled) + 1 or len(body)]
 
 
-def _unsplit(name: str, number: int, line: int, error: csv.Error) -> InputError:
+def _even(body: bytes, grammar: _Grammar) -> bytes:
+    """Return well-formed rows as DuckDB takes them and changes nothing in them.
+
+    Lines end in line feeds; blank lines have their separators; a field such as ` "x"`, whose blanks and quotation marks
+    DuckDB would drop, is put in quotation marks. Most files are so already.
+    """
+    lines = []
+    for row in grammar.row.finditer(body):
+        fields, _ = _fields(row[1], grammar, 0)
+        fields += [b""] * (grammar.width - len(fields))
+        quote = [field.startswith(b" ") and field.lstrip(b" ").startswith(b'"') for field in fields]
+        if any(quote):
+            fields = [b'"%b"' % f.replace(b'"', b'""') if q else f for f, q in zip(fields, quote, strict=True)]
+        lines.append(grammar.separator.join(fields))
+    return b"\n".join([*lines, b""])
+
+
+def _refused(name: str, body: bytes, at: int, grammar: _Grammar, above: int) -> InputError:
+    """Return the error for the row that begins at a place: the first that is not well-formed."""
+    number = above + 1 + sum(1 for _ in grammar.row.finditer(body, 0, at))
+    line = above + 1 + body.count(b"\n", 0, at)
+    fields, place = _fields(body, grammar, at)
+    rest = body[place : place + 1]
+    if grammar.end.match(body, place):
+        cure = (
+            "Put a field that holds the separator or a line break in quotation marks"
+            if len(fields) > grammar.width
+            else "Give every row all its separators, also where its last fields are empty"
+        )
+        return InputError(
+            f"{name} is not a table that can be read: row {number} (line {line}) has {len(fields)} fields where the "
+            f"header has {grammar.width}. {cure}. Nothing was written."
+        )
+    if rest == b"\r":
+        return InputError(
+            f"{name} is not a table that can be read: row {number} (line {line}) has a carriage return that ends no "
+            "line. Remove it, or put the field that holds it in quotation marks. Nothing was written."
+        )
+    why = "its last quotation mark is never closed" if rest == b'"' else "text stands behind a closing quotation mark"
     return InputError(
         f"{name} is not a table that can be read: row {number}, the row that begins in line {line}, cannot be split "
-        f"into fields ({error}). A field with quotation marks in it stands in quotation marks, with each of its own "
-        'doubled: "say ""hello""". Nothing was written.'
-    )
-
-
-def _stray_quote(name: str, number: int, line: int) -> InputError:
-    return InputError(
-        f"{name} is not a table that can be read: row {number} (line {line}) has a quotation mark or a line end where "
-        "readers disagree on what it means. A field with quotation marks or line ends in it stands in quotation marks, "
-        'with each of its own doubled: "say ""hello""". Nothing was written.'
+        f"into fields: {why}. A field that begins with a quotation mark ends with one, with each of its own doubled: "
+        '"say ""hello""". Nothing was written.'
     )
 
 
