@@ -150,7 +150,7 @@ def test_public_names_keywords_and_settings_are_as_they_were(tmp_path: Path) -> 
     assert now["verbs"].keys() == then["verbs"].keys()
     for verb, keywords in then["verbs"].items():
         assert sorted(now["verbs"][verb]) == sorted([*keywords, *ADDED.get(verb, [])]), verb
-        # None stood for the configured value; the default of the setting says now what that is if nothing is configured.
+        # None stood for the configured value; now the default of the setting shows what that is if none is configured.
         changed = {name for name, default in keywords.items() if default != now["verbs"][verb][name]}
         assert {keywords[name] for name in changed} <= {"None"}, verb
     assert _missing(then["settings"], now["settings"]) == []
