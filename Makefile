@@ -54,8 +54,9 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/utility.py
 	$(BIN)/python benchmarks/retrieval.py
 
-docs: $(VENV)/.installed
-	$(BIN)/python -m tools.sql_reference
+# The site, in build/site: what is generated from the code, then all pages, strictly. Open build/site/index.html.
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m tools.docs
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .pytest_cache .ruff_cache
@@ -71,5 +72,9 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test,docs]"
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[docs]"
 	@touch $@

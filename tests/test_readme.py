@@ -1,86 +1,46 @@
-"""The README's code runs: Python, shell and SQL blocks, in order, in an empty folder with the fixtures beside it."""
+"""The README is short, its figures are those of benchmarks/RESULTS.md, and it names the commands that CI relies on. Its
+code is run with that of the other pages, in tests/docs/test_pages.py."""
 
 from __future__ import annotations
 
-import io
-import re
-import shlex
-import shutil
-from contextlib import chdir, redirect_stdout
 from pathlib import Path
 
-import duckdb
-import pytest
-
-from tests.cli.inside import cli
+from tools import results_chart
 
 ROOT = Path(__file__).resolve().parents[1]
-BLOCK = re.compile(r"(<!-- not run:[^>]*-->\n)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-#: A command whose last line is an argument of another.
-INNER = re.compile(r"\$\((.*?) \| tail -n 1\)")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return [code for skipped, kind, code in BLOCK.findall(text) if kind == language and not skipped]
+def test_it_is_short() -> None:
+    assert len(README.splitlines()) <= 150
+    assert len(README.split()) <= 1200
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the README's Python has run."""
-    path = tmp_path_factory.mktemp("readme")
-    shutil.copytree(ROOT / "fixtures", path / "fixtures")
-    # In this process: a new one would first import for seconds what is here already.
-    with chdir(path), redirect_stdout(io.StringIO()):
-        exec(compile("\n".join(blocks("python")), "README.md", "exec"), {"__name__": "__main__"})
-    return path
+def test_its_commands_are_named() -> None:
+    for command in ("pip install synalign", "make demo ", "make test "):
+        assert f"\n{command}" in README
 
 
-def test_python_blocks_run_and_the_join_gives_all_weight(folder: Path) -> None:
-    assert len(blocks("python")) == 7
-    assert (folder / "drawn.parquet").is_file()
-    assert (folder / "drawn.parquet.md").is_file()
-    with duckdb.connect() as connection:
-        connection.execute(
-            "attach 'support/catalog.duckdb' as synalign (read_only)".replace("support", f"{folder}/support")
-        )
-        connection.execute(f"attach '{folder}/warehouse.duckdb' as warehouse (read_only)")
-        joined = connection.sql(
-            "select sum(w.weight), count(distinct t.team), bool_and(c.cost > 0) from synalign.synthetic_weighted w "
-            f"join warehouse.teams t on t.label = w.label join '{folder}/costs.parquet' c on c.label = w.label"
-        ).fetchall()[0]
-    assert joined[0] == pytest.approx(1.0, abs=1e-9)
-    assert joined[1:] == (4, True)
+def test_the_table_holds_the_results() -> None:
+    assert results_chart.table(RESULTS) in README
 
 
-def test_sql_blocks_run_on_the_published_catalog(folder: Path) -> None:
-    with duckdb.connect(str(folder / "support" / "catalog.duckdb"), read_only=True) as connection:
-        statements = [part for block in blocks("sql") for part in block.split(";\n") if part.strip()]
-        results = [connection.execute(statement).fetchall() for statement in statements]
-    assert len(results) == 17
-    assert all(results), "a query of the README finds nothing"
-    assert sum(row[1] for row in results[10]) == 200
-    assert sum(row[2] for row in results[11]) == 200
+def test_the_picture_is_drawn_from_the_results() -> None:
+    drawn = results_chart.picture(RESULTS)
+    assert results_chart.PLACE.read_text(encoding="utf-8") == drawn, "docs/results.svg is out of date: run `make docs`"
+    assert len(drawn) < 150_000
+    # Four ways to train on each of four pairs with two embedders, and a dot for each in the legend.
+    assert drawn.count("<circle") == 4 * 4 * 2 + 4
 
 
-def command(line: str) -> str:
-    """Run a line of the command line in this process, and return what it prints."""
-    program, *arguments = shlex.split(line)
-    assert program == "synalign"
-    done = cli(*arguments)
-    assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
-def test_shell_blocks_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(folder)
-    for block in blocks("sh"):
-        for line in filter(None, block.splitlines()):
-            command(INNER.sub(lambda found: command(found[1]).splitlines()[-1], line))
-    assert (folder / "weighted.csv").is_file()
-
-
-def test_the_two_commands_are_named() -> None:
-    (commands,) = [block for block in blocks("") if block.startswith("make demo")]
-    assert "make test" in commands
+def test_what_the_readme_says_of_the_results_follows_from_them() -> None:
+    tables = results_chart.sections(RESULTS).values()
+    assert len(tables) == 8
+    over_real = [results_chart.gain(rows["real+weighted"][1]) for rows in tables]
+    assert all(gain.mean - gain.half > 0 for gain in over_real)
+    assert (min(gain.mean for gain in over_real), max(gain.mean for gain in over_real)) == (1.8, 7.5)
+    over_mix = [results_chart.gain(rows["real+weighted"][2]) for rows in tables]
+    assert all(abs(gain.mean) <= 0.1 and abs(gain.mean) <= gain.half + 0.05 for gain in over_mix)
+    rise = [float(rows["weighted"][0].strip("*")[:4]) - float(rows["synthetic"][0][:4]) for rows in tables]
+    assert (round(min(rise), 1), round(max(rise), 1)) == (0.4, 4.5)
