@@ -370,18 +370,18 @@ class Workspace(Session):
 
 
 def _analysed(source: Any, request: c.AnalyseExperimentRequest) -> tuple[Any, ...]:
+    from synalign.experiments.analysis import question
     from synalign.steps.evaluation import experiment
 
     given = {name: getattr(request, name) for name in type(request).model_fields if name not in ("metrics", "query")}
-    asked = experiment.question(request.metrics, **given)
-    return (*experiment.analyse(source, asked, request.query), asked)
+    asked = question(request.metrics, **given)
+    return experiment.read(source, asked, request.query), asked
 
 
 def _record_analysis(context: Context, found: tuple[Any, ...], _request: c.AnalyseExperimentRequest) -> Analysis:
     from synalign.steps.evaluation import experiment
 
-    frame, figures, notes, asked = found
-    return experiment.record(context, frame, figures, asked, notes)
+    return experiment.record(context, *found)
 
 
 __all__ = ["CATALOG_NAME", "Workspace", "open", "run"]

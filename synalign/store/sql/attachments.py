@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from synalign.config import CATALOG_NAME
 from synalign.errors import AttachmentError, UsageError, without_passwords
 from synalign.store.lake.lake import reason
 from synalign.store.sql import statements
-from synalign.store.sql.query import SETTINGS, literal, quoted, relation_names
+from synalign.store.sql.query import SETTINGS, interruptible, literal, quoted, relation_names
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -106,6 +106,19 @@ class Attachments:
         """
         for attachment in self._by_name.values():
             put(connection, attachment)
+
+
+@contextmanager
+def opened(source: Any, name: str) -> Iterator[tuple[DuckDBPyConnection, str]]:
+    """Open a connection of its own with one source in it; yield it, and what messages call the source.
+
+    Raises:
+        UsageError, AttachmentError: as `plan` and `put`.
+    """
+    with closing(duckdb.connect(config=SETTINGS)) as connection, interruptible():
+        attachment = plan(source, name)
+        put(connection, attachment)
+        yield connection, attachment.shown
 
 
 def plan(source: Any, name: str | None) -> Attachment:

@@ -15,7 +15,7 @@ from scipy.stats import chisquare, ttest_ind
 
 import synalign as sa
 from synalign.errors import AttachmentError, InputError, UsageError
-from synalign.numerics.statistics.experiments import effect, moments
+from synalign.experiments.effects import effect, moments
 from tests.steps.workspaces import rows, unpublished
 
 METRICS = {"ctr": ("clicks", "impressions"), "orders": "orders"}

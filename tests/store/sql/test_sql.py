@@ -94,7 +94,7 @@ def test_names_are_unique_and_sorted():
 
 def test_folders_hold_a_dozen_files_at_most_and_a_stage_each():
     stages = {"corpus", "selection", "generation", "alignment", "evaluation", "retrieval", "lifecycle"}
-    places = [Path(place) for area in (*AREAS, "checks", "analysis") for place in
+    places = [Path(place) for area in (*AREAS, "checks") for place in
               resources.files(f"sql/{area}", ".sql").values()]  # fmt: skip
     assert max(Counter(place.parent for place in places).values()) <= 12
     assert {place.parts[2] for place in places if len(place.parts) > 3} <= stages

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import binom, false_discovery_control, ttest_ind
 
 from synalign.errors import NumericsError
-from synalign.numerics.statistics.experiments import (
+from synalign.experiments.effects import (
     Moments,
     adjusted,
     effect,

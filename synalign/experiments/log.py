@@ -6,23 +6,21 @@ Nothing is read into Python but one row for each metric and arm, so that a log m
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import polars as pl
 
 from synalign.errors import InputError, UsageError, without_passwords
-from synalign.store.lake.lake import reason
-from synalign.store.sql import attachments, statements
-from synalign.store.sql.query import SETTINGS, interruptible, literal, quoted
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
-#: The name that a file or a frame has in a query over it.
+#: What the log is called in the connection: a relation, or a database of one table.
 LOG = "log"
 
 #: The column that names the experiment, where a log is of several.
@@ -50,7 +48,7 @@ class LogFigures:
     """What a log says. Users who were seen in two arms count as `crossed`, and nowhere else.
 
     arms: users of each arm. moments: a row for each metric and arm, with the fields of
-    `synalign.numerics.statistics.experiments.Moments`; null where there are too few users. An arm that no user is
+    `synalign.experiments.effects.Moments`; null where there are too few users. An arm that no user is
     left in has none. without_user, without_arm: rows that belong to none. negative, missing: for each column, users
     with a value below 0, and rows without a value, which count as 0.
     """
@@ -67,58 +65,53 @@ class LogFigures:
     last_event: datetime | None
 
 
-def read_log(source: Any, columns: LogColumns, query: str | None = None, experiment: str | None = None) -> LogFigures:
-    """Read a log and add it up.
+def read_log(
+    connection: DuckDBPyConnection,
+    columns: LogColumns,
+    query: str | None = None,
+    experiment: str | None = None,
+    shown: str = "The log",
+) -> LogFigures:
+    """Add up a log, which the connection sees as `log`. Relations called log_... are made in it.
 
     Args:
-        source: what can be attached: a Parquet, CSV or JSON Lines file, a folder of Parquet files, a frame, a DuckDB
-            file or another database.
-        query: SQL over it; the tables of a database are called by their names, all else `log`. Without one, a
-            database must have one table.
+        query: SQL over it; the tables of a database are called by their names. Without one, a database must have one
+            table.
         experiment: the one to read, in the column `experiment`.
+        shown: what messages call the log.
 
     Raises:
-        UsageError: if the source's kind or a column is not known, or the log is of several experiments and none is
-            named.
-        AttachmentError: if the source cannot be read.
+        UsageError: if there is no such column, or the log is of several experiments and none is named.
         InputError: if the query fails, a column holds no numbers or no times, a value is not finite, or no row is left.
     """
-    with closing(duckdb.connect(config=SETTINGS)) as connection:
-        attachment = attachments.plan(source, LOG)
-        attachments.put(connection, attachment)
-        try:
-            with interruptible():
-                return _added_up(connection, attachment, columns, query, experiment)
-        except duckdb.Error as error:
-            said = without_passwords(reason(error))
-            asked = "" if query is None else f"\nThe query was: {query}"
-            raise InputError(f"{attachment.shown} cannot be analysed: {said}{asked}") from error
+    try:
+        return _added_up(connection, columns, query, experiment, shown)
+    except duckdb.Error as error:
+        said = without_passwords(str(error).strip())
+        asked = "" if query is None else f"\nThe query was: {query}"
+        raise InputError(f"{shown} cannot be analysed: {said}{asked}") from error
 
 
 def _added_up(
-    connection: DuckDBPyConnection,
-    attachment: attachments.Attachment,
-    columns: LogColumns,
-    query: str | None,
-    experiment: str | None,
+    connection: DuckDBPyConnection, columns: LogColumns, query: str | None, experiment: str | None, shown: str
 ) -> LogFigures:
     source = f"from ({query.rstrip().rstrip(';')})" if query is not None else f"from {LOG}"
-    if attachment.is_database:
+    if LOG in (row[0] for row in connection.sql("select database_name from duckdb_databases()").fetchall()):
         connection.execute(f"use {LOG}")
-        source = source if query is not None else f"from {quoted(_only_table(connection, attachment))}"
+        source = source if query is not None else f"from {_quoted(_only_table(connection, shown))}"
     rows = connection.sql(source)
     counted = list(dict.fromkeys(name for pair in columns.metrics.values() for name in pair if name is not None))
     time = [] if columns.time is None else [columns.time]
     named = [EXPERIMENT] if experiment is not None else []
-    _require_columns(rows, [columns.user, columns.arm, *counted, *time, *named], attachment.shown)
-    happened = _check_types(rows, counted, columns.time, attachment.shown)
-    numbers = ", ".join(f"{quoted(name)}::double as m{place}" for place, name in enumerate(counted))
-    where = "" if experiment is None else f" where {quoted(EXPERIMENT)}::varchar = {literal(experiment)}"
+    _require_columns(rows, [columns.user, columns.arm, *counted, *time, *named], shown)
+    happened = _check_types(rows, counted, columns.time, shown)
+    numbers = ", ".join(f"{_quoted(name)}::double as m{place}" for place, name in enumerate(counted))
+    where = "" if experiment is None else f" where {_quoted(EXPERIMENT)}::varchar = {_literal(experiment)}"
     if experiment is None and EXPERIMENT in rows.columns:
         _require_one_experiment(connection, source)
     connection.execute(
-        f"create temp view log_events as select {quoted(columns.user)} as unit, "
-        f"{quoted(columns.arm)}::varchar as arm, {happened} as happened_at, {numbers} {source}{where}"
+        f"create temp view log_events as select {_quoted(columns.user)} as unit, "
+        f"{_quoted(columns.arm)}::varchar as arm, {happened} as happened_at, {numbers} {source}{where}"
     )
     connection.execute(f"create temp table log_seen as {_sql('units')}")
     strays, crossed, faults = (_row(connection, name) for name in ("strays", "crossed", "faults"))
@@ -127,11 +120,11 @@ def _added_up(
     arms = connection.sql(_sql("arms")).pl()
     if not arms.height and not crossed["users"]:
         which = "" if experiment is None else f" of the experiment {experiment!r}"
-        raise InputError(f"{attachment.shown} has no row{which} with a user and an arm.")
+        raise InputError(f"{shown} has no row{which} with a user and an arm.")
     endless = [name for place, name in enumerate(counted) if faults[f"endless_m{place}"]]
     if endless:
         raise InputError(
-            f"Columns of {attachment.shown} hold values that are not finite: {', '.join(endless)}. Repair them, or "
+            f"Columns of {shown} hold values that are not finite: {', '.join(endless)}. Repair them, or "
             "leave those rows out with a query."
         )
     metrics = ", ".join(_metric(name, pair, counted) for name, pair in columns.metrics.items())
@@ -154,11 +147,12 @@ def _added_up(
 
 def _metric(name: str, pair: tuple[str, str | None], counted: list[str]) -> str:
     top, base = (None if part is None else f"coalesce(sum_m{counted.index(part)}, 0)" for part in pair)
-    return f"{{'metric': {literal(name)}, 'y': {top}, 'x': {base or '1::double'}}}"
+    return f"{{'metric': {_literal(name)}, 'y': {top}, 'x': {base or '1::double'}}}"
 
 
+@cache
 def _sql(name: str) -> str:
-    return statements.read("analysis", name).sql
+    return (Path(__file__).parent / "sql" / f"{name}.sql").read_text(encoding="utf-8")
 
 
 def _row(connection: DuckDBPyConnection, name: str) -> dict[str, Any]:
@@ -166,11 +160,11 @@ def _row(connection: DuckDBPyConnection, name: str) -> dict[str, Any]:
     return found
 
 
-def _only_table(connection: DuckDBPyConnection, attachment: attachments.Attachment) -> str:
+def _only_table(connection: DuckDBPyConnection, shown: str) -> str:
     names = [row[0] for row in connection.sql(f"show tables from {LOG}").fetchall()]
     if len(names) != 1:
         raise UsageError(
-            f"{attachment.shown} has {len(names)} tables: {', '.join(names[:20]) or 'none'}. Say with a query which "
+            f"{shown} has {len(names)} tables: {', '.join(names[:20]) or 'none'}. Say with a query which "
             "one is the log, such as 'from clicks'."
         )
     return str(names[0])
@@ -197,15 +191,15 @@ def _check_types(rows: DuckDBPyRelation, counted: Collection[str], time: str | N
     if time is None:
         return "null::timestamp"
     if kinds[time] == _ZONED:
-        return f"make_timestamp(epoch_us({quoted(time)}))"
+        return f"make_timestamp(epoch_us({_quoted(time)}))"
     if kinds[time] not in _TIMES:
         raise InputError(f"The column {time!r} of {shown} holds {kinds[time]}, and no times. Cast it in a query.")
-    return f"{quoted(time)}::timestamp"
+    return f"{_quoted(time)}::timestamp"
 
 
 def _require_one_experiment(connection: DuckDBPyConnection, source: str) -> None:
     connection.execute(
-        f"create temp view log_experiments as select {quoted(EXPERIMENT)}::varchar as experiment {source}"
+        f"create temp view log_experiments as select {_quoted(EXPERIMENT)}::varchar as experiment {source}"
     )
     found = [row[0] for row in connection.sql(_sql("named")).fetchall()]
     if len(found) > 1:
@@ -213,3 +207,11 @@ def _require_one_experiment(connection: DuckDBPyConnection, source: str) -> None
             f"The log is of {'at least ' if len(found) == 20 else ''}{len(found)} experiments: {', '.join(found)}. Say "
             "which one to analyse."
         )
+
+
+def _literal(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
