@@ -32,7 +32,9 @@ def test_the_wheel_holds_every_file_of_sql_and_prompts(wheel: Path) -> None:
         assert files
         missing = [path for path in files if f"synalign/_{top}/{path.relative_to(ROOT / top).as_posix()}" not in names]
         assert not missing
-    assert "synalign/py.typed" in names
+    data = [path for path in (ROOT / "synalign").rglob("*") if path.suffix in (".sql", ".toml", ".typed")]
+    assert len(data) > 2
+    assert not [path for path in data if path.relative_to(ROOT).as_posix() not in names]
     assert not [name for name in names if name.startswith(("tests", "fixtures"))]
 
 

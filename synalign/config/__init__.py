@@ -7,6 +7,7 @@ from synalign.config.evaluation import Evaluate, EvaluateRequest, LearningCurveR
 from synalign.config.files import CATALOG_NAME, CONFIG_NAME, dumps, load, override, parse
 from synalign.config.generation import (
     ATTRIBUTES,
+    RULES,
     Accept,
     Annotate,
     AnnotateRequest,
@@ -19,6 +20,7 @@ from synalign.config.generation import (
     Price,
     Reason,
     ReasonRequest,
+    Rule,
 )
 from synalign.config.retrieval import (
     AbRequest,
@@ -57,6 +59,7 @@ __all__ = [
     "IngestDocumentsRequest",
     "IngestRequest",
     "KERNELS",
+    "RULES",
     "LearningCurveRequest",
     "Llm",
     "PersonalKind",
@@ -64,6 +67,7 @@ __all__ = [
     "Reason",
     "ReasonRequest",
     "Retrieve",
+    "Rule",
     "RunConfig",
     "ScoreRequest",
     "Section",

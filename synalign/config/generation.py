@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, field_validator
 
@@ -11,6 +11,15 @@ from synalign.config.base import Section, of
 
 #: Kinds of personal data that can be found in text.
 PersonalKind = Literal["email", "phone", "card", "iban", "national_id", "ip"]
+
+#: What a generated record is checked for. `too_similar`, `too_near` and `judge` need an encoder or a model.
+Rule = Literal[
+    "schema", "label", "language", "length", "duplicate", "near_duplicate", "too_similar", "copied", "too_near",
+    "refusal", "leaked", "personal", "judge",
+]  # fmt: skip
+
+#: The rules, in the order in which they name the reason of a refusal: a column each of the table `checks`.
+RULES: tuple[Rule, ...] = get_args(Rule)
 
 #: What an attribute's value is: one of few short values, a number, or free text.
 AttributeKind = Literal["category", "number", "text"]

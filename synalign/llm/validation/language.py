@@ -28,27 +28,14 @@ SAMPLE = 2000
 MIN_SHARE = 0.002
 
 # Languages that short texts cannot tell apart: their probabilities are added, and one stands for all.
-_FAMILIES = (
-    ("en", "pcm"),
-    ("es", "ext", "an", "gl", "ca", "oc"),
-    ("pt", "gl"),
-    ("zh", "wuu", "yue"),
-    ("no", "nn", "da", "fo"),
-    ("sr", "hr", "bs", "sl"),
-    ("id", "ms", "jv", "ace"),
-    ("de", "lb"),
-    ("nl", "af", "fy"),
-    ("it", "vec", "lij", "la"),
-    ("fr", "wa", "gcf", "gcr", "ht", "oc"),
-    ("cs", "sk"),
-    ("ru", "uk", "be", "bg", "mk"),
-    ("ar", "ary", "arz"),
-    ("fa", "ps"),
-    ("hi", "mr", "ne", "sa"),
-    ("tr", "az", "crh", "tk"),
-    ("xh", "zu", "st", "nso"),
-    ("kk", "ky", "tt", "ba"),
-)
+_FAMILIES = [
+    family.split()
+    for family in (
+        "en pcm", "es ext an gl ca oc", "pt gl", "zh wuu yue", "no nn da fo", "sr hr bs sl", "id ms jv ace", "de lb",
+        "nl af fy", "it vec lij la", "fr wa gcf gcr ht oc", "cs sk", "ru uk be bg mk", "ar ary arz", "fa ps",
+        "hi mr ne sa", "tr az crh tk", "xh zu st nso", "kk ky tt ba",
+    )
+]  # fmt: skip
 _RELATED = {
     code: frozenset().union(*(family for family in _FAMILIES if code in family))
     for code in {code for family in _FAMILIES for code in family}

@@ -10,28 +10,12 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
+from synalign.llm.validation.phrases import patterns
+
 # Where a number that names no country may be from, the most frequent first.
 _REGIONS = (
-    "US",
-    "GB",
-    "DE",
-    "FR",
-    "ES",
-    "SE",
-    "IT",
-    "NL",
-    "AT",
-    "CH",
-    "PL",
-    "DK",
-    "NO",
-    "FI",
-    "BE",
-    "PT",
-    "IN",
-    "BR",
-    "AU",
-)
+    "US", "GB", "DE", "FR", "ES", "SE", "IT", "NL", "AT", "CH", "PL", "DK", "NO", "FI", "BE", "PT", "IN", "BR", "AU",
+)  # fmt: skip
 # Regions whose numbers of nine digits have no leading 0 and are known by their groups.
 _GROUPED_REGIONS = ("ES", "PL", "PT")
 
@@ -41,25 +25,6 @@ _CANDIDATE = re.compile(r"(?<![\w.,+/#-])\+?\(?\d{1,17}(?:[ \u00a0.\-/()\u2013]{
 _DATE_OR_TIME = re.compile(
     r"\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./](?:19|20)?\d{2}(?: |$)"
     r"|(?:19|20)\d\d ?[-\u2013/] ?(?:19|20)\d\d$"
-)
-_SAID = re.compile(
-    r"(?:\b(?:phone|tel|telephone|mobile|cell|cellphone|whatsapp|fax|call|text|dial|ring|sms|reach|contact|telefon\w*"
-    r"|handy\w*|mobil\w*|rufnummer|anrufen|t[ée]l[ée]phone|portable|appel\w*|tel[ée]fono|m[óo]vil|ll[áa]m\w*|celular"
-    r"|n[åa]s)\b|电话|手机|電話|携帯)[.:]?"
-    r"(?: ?(?:me|us|him|her|number|nummer|num[ée]ro|no|nr|is|ist|est|es|[äa]r|at|on|under|unter|au|al|p[åa]|back|à"
-    r"|[:#.=]))*[ :]*$",
-    re.IGNORECASE,
-)
-_SAID_OTHERWISE = re.compile(
-    r"(?:\b(?:orders?|ordr|invoice|ref|reference|ticket|case|tracking|parcel|shipment|serial|account|customer|item|sku"
-    r"|isbn|article|bestell\w*|auftrag\w*|rechnung\w*|kunden\w*|sendung\w*|artikel\w*|commande|facture|pedido|factura"
-    r"|best[äa]llning\w*|faktura\w*|kvitto\w*|id|vat)\b|订单)[.:]?"
-    r"(?: ?(?:numbers?|nummer|num[ée]ro|n[úu]mero|no|nr|n[°º]|is|ist|id|[:#.]))*[ :#]*$|[$\u20ac\u00a3\u00a5#] ?$",
-    re.IGNORECASE,
-)
-_MONEY = re.compile(
-    r" ?(?:[$\u20ac\u00a3\u00a5%]|(?:eur|euros?|usd|dollars?|gbp|pounds?|sek|kr|kronor|pesos|km|kg|g|ml|mm|cm)\b)",
-    re.IGNORECASE,
 )
 # Grouped as in North America and as a British mobile: so plain that invented ones count too (555 ..., 07700 900 ...).
 _PLAIN_FORM = re.compile(
@@ -88,11 +53,12 @@ def phones(text: str) -> Iterator[tuple[int, int]]:
 def _is_phone(candidate: str, digits: int, before: str, after: str) -> bool:
     if candidate.startswith(("+", "00")) and _valid(candidate, None):
         return True
-    if _SAID_OTHERWISE.search(before) or _MONEY.match(after):
+    words = patterns("phones")
+    if words["named_otherwise"].search(before) or words["unit"].match(after):
         return False
     if _PLAIN_FORM.fullmatch(candidate):
         return True
-    if _SAID.search(before):
+    if words["named"].search(before):
         return digits >= 10 or any(_valid(candidate, region) for region in _REGIONS)
     if candidate.lstrip("(").startswith("0") and not candidate.startswith("00"):
         parts = re.findall(r"\d+", candidate)

@@ -6,21 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-Rule = Literal[
-    "schema",
-    "label",
-    "language",
-    "length",
-    "duplicate",
-    "near_duplicate",
-    "too_similar",
-    "copied",
-    "too_near",
-    "refusal",
-    "leaked",
-    "personal",
-    "judge",
-]
+from synalign.config import RULES, Rule
 
 #: Why a record, or a whole reply, is refused: a rule that it fails; that it has no text or is one too many; or what is
 #: wrong with the reply that it came in, or should have.
@@ -36,10 +22,6 @@ Reason = Literal[
     "refused",
     "failed",
 ]
-
-#: The rules, in the order in which they name the reason of a refusal. `too_similar`, `too_near` and `judge` need an
-#: encoder or a model: their results are put in by `Verdict.with_result`.
-RULES: tuple[Rule, ...] = get_args(Rule)
 
 #: All reasons.
 REASONS: tuple[Reason, ...] = get_args(Reason)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from synalign.config import RULES
+
 _KEY = {"lance-schema:unenforced-primary-key": "true"}
 
 #: The two sides of an alignment; `origin` columns hold one of these.
@@ -45,12 +47,6 @@ _S, _I, _F, _B = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 _TIME = pa.timestamp("us")
 _NAMED = pa.list_(pa.struct([("name", _S), ("value", _S)]))
 _SHARES = pa.list_(pa.struct([("label", _S), ("share", _F)]))
-
-#: The rules that a generated record is checked by: a column each, in the order in which they are reasons.
-RULES = (
-    "schema", "label", "language", "length", "duplicate", "near_duplicate", "too_similar", "copied", "too_near",
-    "refusal", "leaked", "personal", "judge",
-)  # fmt: skip
 
 RECORD_COLUMNS: dict[str, pa.DataType] = {"id": _S, "text": _S, "label": _S, "split": _S, "run_id": _S}
 
