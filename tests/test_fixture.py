@@ -19,6 +19,7 @@ from synalign.llm.builtin.replay import Entry, is_recording
 from synalign.llm.prompting.parsing import ParseFailure, parse
 from synalign.llm.prompting.schemas import RecordBatch
 from synalign.llm.validation import language
+from tests.frozen import sessions
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
 LABELS = {"delivery", "refund", "defect", "account", "praise"}
@@ -192,5 +193,6 @@ def test_demo_runs_from_the_recording_and_is_recorded_as_the_same_file(tmp_path:
     workspace = synalign.open(tmp_path / "demo-workspace")
     kept = workspace.sql("select text, label from synthetic order by id").pl()
     assert pl.read_csv(FIXTURES / "support_written.csv").equals(kept), "the records that the demo keeps, as a file"
+    assert sessions.names(workspace) == sessions.golden("demo")  # see tests/test_frozen.py
     workspace.record(tmp_path / "again.jsonl")
     assert (tmp_path / "again.jsonl").read_bytes() == (FIXTURES / "demo.jsonl").read_bytes()

@@ -13,8 +13,7 @@ from typing import Any
 
 import synalign as sa
 from synalign.store.sql import statements
-from synalign.store.sql.catalog import MATERIALISED
-from synalign.store.sql.statements import Statement
+from synalign.store.sql.statements import MATERIALISED, Statement
 
 PLACE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "sql.md"
 
@@ -26,12 +25,24 @@ What SQL shows of a workspace, with `ws.sql(...)`, `synalign sql DIR`, or the fi
     $ duckdb -readonly reviews/catalog.duckdb "from alignment_summary"
     D attach 'reviews/catalog.duckdb' as reviews (read_only);
     D select label, sum(weight) from reviews.synthetic_weighted group by label;
+    D select count(*) from reviews.detail.clusters;
+    D select sum(copies) from reviews.sample_synthetic(100, seed := 7, attached_as := 'reviews');
 
-Macros do not find their tables under `attach`: run `use reviews` first.
+`from help` lists what there is, with a query to begin with for each; so does `synalign sql DIR --tables`.
+
+There are two schemas. `main` has what people ask, and is what `show tables` lists. `detail` has the relations that it
+is made of: read them as `detail.clusters`. In `ws.sql`, `synalign sql` and `ws.connect()` the plain name `clusters` is
+enough, and in a catalog that you opened or that is in use it is after `set search_path = 'main,detail'`, which DuckDB
+forgets when the connection ends. In `ws.connect()`, `show tables from memory.main` lists the schema `main` alone.
+
+DuckDB looks up the tables of a macro where the macro is called. In a catalog that is attached, either `use` it first,
+or give the macro the name that the catalog is attached under, as above. A name that has to be quoted is quoted there,
+too: `attached_as := '"my reviews"'`. Do not attach anything as `detail`: DuckDB could not tell that database from the
+schema of this name.
 
 All relations show rows of finished runs only, except `calls`. Times are UTC, without a zone. The catalog is rebuilt
 by every step that changes something; a file that is open keeps showing what it showed when it was opened. It also
-holds `catalog_state`, one row that names what it was made of, and a comment on every relation, column and macro:
+holds `detail.catalog_state`, one row that names what it was made of, and a comment on every relation, column and macro:
 `select * from duckdb_columns()` has what stands here.
 
 `ws.sql` and `synalign sql` read: a statement that would change something is refused. `ws.connect()` gives a DuckDB
@@ -44,7 +55,16 @@ and the backquote become `_`.
 This file is written by `make docs` from the comments in `sql/`.
 """
 
-_TITLES = {"base": "Base relations", "views": "Views", "macros": "Macros"}
+#: What a stage is about, in the order of a run.
+_STAGES = {
+    "corpus": "records and documents",
+    "selection": "clusters and selections",
+    "generation": "calls to the language model and what came of them",
+    "alignment": "weights and how well they match",
+    "evaluation": "models and texts, measured",
+    "retrieval": "retrievers",
+    "lifecycle": "runs and states",
+}
 _SIGNATURE = re.compile(r"create macro (\w+)\((.*?)\) as\s", re.DOTALL)
 
 
@@ -55,9 +75,9 @@ def reference() -> str:
         workspace.configure(sa.Config())
         connection = workspace.connect()
         parts = [_INTRODUCTION, *_contents()]
-        for area, title in _TITLES.items():
+        for title, found in _groups():
             parts.append(f"## {title}\n")
-            parts += [_section(connection, statement) for statement in _of(area)]
+            parts += [_section(connection, statement) for statement in found]
         connection.close()
     return "\n".join(parts)
 
@@ -71,13 +91,23 @@ def call(statement: Statement) -> str:
     return f"{statement.name}({', '.join('null' for _ in needed)})"
 
 
-def _of(area: str) -> list[Statement]:
-    return sorted(statements.load(area), key=lambda statement: statement.name)
+def _groups() -> Iterator[tuple[str, list[Statement]]]:
+    """Yield titles with what stands under them: the relations by schema and stage, then the macros."""
+    relations = sorted(
+        (one for area in statements.RELATIONS for one in statements.load(area)), key=lambda one: one.name
+    )
+    for schema in (statements.MAIN, statements.DETAIL):
+        for stage, about in _STAGES.items():
+            found = [one for one in relations if (one.schema, one.stage) == (schema, stage)]
+            if found:
+                yield f"`{schema}`, {stage}: {about}", found
+    yield "Macros", sorted(statements.load("macros"), key=lambda one: one.name)
 
 
 def _contents() -> Iterator[str]:
-    for area, title in _TITLES.items():
-        yield f"{title}: {', '.join(f'[{one.name}](#{_anchor(one)})' for one in _of(area))}.\n"
+    for title, found in _groups():
+        yield f"- {title}: {', '.join(f'[{one.name}](#{_anchor(one)})' for one in found)}"
+    yield ""
 
 
 def _heading(statement: Statement) -> str:
@@ -92,6 +122,8 @@ def _anchor(statement: Statement) -> str:
 
 def _section(connection: Any, statement: Statement) -> str:
     lines = [f"### `{_heading(statement)}`", "", statement.purpose]
+    if statement.schema == statements.DETAIL:
+        lines += ["", f"Read it as `{statement.place}`."]
     if statement.name in MATERIALISED:
         lines += ["", "Stored as a table in the catalog."]
     if statement.key:

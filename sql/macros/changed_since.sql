@@ -1,6 +1,8 @@
 -- What happened since a time: one line for each run that finished, and for each that was gone back to, in order. What a
 -- run wrote is counted in the line of its finish; lines of going back have null there.
 -- argument moment: a time or a date as text or timestamp, UTC; what happened at it or later is shown
+-- argument attached_as: the name that the catalog is attached under, if it is neither opened nor in `use`: 'reviews'
+--     after `attach '...' as reviews`. It is not needed in `ws.sql`
 -- example: select * from changed_since('2026-11-20 09:00')
 -- key: sequence
 -- sequence: the order, see `run_order`
@@ -16,8 +18,15 @@
 -- weights: records that it gave a weight, 0 too
 -- notes: what a person should know
 -- needs: runs, activations, real, synthetic, checks, verdicts, weights
-create macro changed_since(moment) as table
-with asked as (
+create macro changed_since(moment, attached_as := null) as table
+with runs as not materialized (from query_table(concat(attached_as || '.', 'main.runs'))),
+activations as not materialized (from query_table(concat(attached_as || '.', 'detail.activations'))),
+real as not materialized (from query_table(concat(attached_as || '.', 'main.real'))),
+synthetic as not materialized (from query_table(concat(attached_as || '.', 'main.synthetic'))),
+checks as not materialized (from query_table(concat(attached_as || '.', 'detail.checks'))),
+verdicts as not materialized (from query_table(concat(attached_as || '.', 'detail.verdicts'))),
+weights as not materialized (from query_table(concat(attached_as || '.', 'main.weights'))),
+asked as (
     select case when moment is null then error(
             'changed_since: give a time, such as changed_since(''2026-11-20''), not null.')
         else moment::timestamp end as since

@@ -5,13 +5,16 @@
 -- argument n: draws, at least 1
 -- argument seed: any integer
 -- argument only_distinct: true refuses an n for which a record could be drawn twice
+-- argument attached_as: the name that the catalog is attached under, if it is neither opened nor in `use`: 'reviews'
+--     after `attach '...' as reviews`. It is not needed in `ws.sql`
 -- example: select id, text, copies from sample_synthetic(1000, seed := 7)
 -- key: id
 -- as: synthetic_weighted
 -- copies: how often the record was drawn, at least 1
 -- needs: synthetic_weighted
-create macro sample_synthetic(n, seed := 0, only_distinct := false) as table
-with whole as (
+create macro sample_synthetic(n, seed := 0, only_distinct := false, attached_as := null) as table
+with synthetic_weighted as not materialized (from query_table(concat(attached_as || '.', 'main.synthetic_weighted'))),
+whole as (
     -- Decimals add up to the same sum in any order, floating numbers do not: no thread may change a sample.
     select sum(weight::decimal(38, 30))::double as total, max(weight) as heaviest
     from synthetic_weighted

@@ -7,13 +7,18 @@
 -- argument n: draws, at least 1
 -- argument synthetic_share: the share of the draws that are synthetic, from 0 to 1
 -- argument seed: any integer
+-- argument attached_as: the name that the catalog is attached under, if it is neither opened nor in `use`: 'reviews'
+--     after `attach '...' as reviews`. It is not needed in `ws.sql`
 -- example: select origin, label, sum(copies) from sample_training_mix(1000, synthetic_share := 0.3) group by all
 -- key: origin, id
 -- as: training_mix
 -- copies: how often the record was drawn, at least 1
 -- needs: real, synthetic_weighted, training_mix
-create macro sample_training_mix(n, synthetic_share := 0.5, seed := 0) as table
-with real_side as (select sum(multiplicity)::double as total from real where split = 'train'),
+create macro sample_training_mix(n, synthetic_share := 0.5, seed := 0, attached_as := null) as table
+with real as not materialized (from query_table(concat(attached_as || '.', 'main.real'))),
+synthetic_weighted as not materialized (from query_table(concat(attached_as || '.', 'main.synthetic_weighted'))),
+training_mix as not materialized (from query_table(concat(attached_as || '.', 'main.training_mix'))),
+real_side as (select sum(multiplicity)::double as total from real where split = 'train'),
 -- Decimals add up to the same sum in any order, floating numbers do not: no thread may change a sample.
 synthetic_side as (
     select sum(weight::decimal(38, 30))::double as total from synthetic_weighted where weight > 0

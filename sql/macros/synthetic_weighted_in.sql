@@ -1,12 +1,20 @@
 -- What `synthetic_weighted` shows, for a named weight set, whether it is the current one or not. `weight_sets` has the
 -- names; an unknown name is an error that lists them.
 -- argument name: of the weight set
+-- argument attached_as: the name that the catalog is attached under, if it is neither opened nor in `use`: 'reviews'
+--     after `attach '...' as reviews`. It is not needed in `ws.sql`
 -- example: select label, sum(weight) from synthetic_weighted_in('default') group by label
 -- key: id
 -- as: synthetic_weighted
 -- needs: synthetic, weights, weight_sets, exclusions, label_names, label_quality
-create macro synthetic_weighted_in(name) as table
-with asked as (
+create macro synthetic_weighted_in(name, attached_as := null) as table
+with synthetic as not materialized (from query_table(concat(attached_as || '.', 'main.synthetic'))),
+weights as not materialized (from query_table(concat(attached_as || '.', 'main.weights'))),
+weight_sets as not materialized (from query_table(concat(attached_as || '.', 'detail.weight_sets'))),
+exclusions as not materialized (from query_table(concat(attached_as || '.', 'detail.exclusions'))),
+label_names as not materialized (from query_table(concat(attached_as || '.', 'detail.label_names'))),
+label_quality as not materialized (from query_table(concat(attached_as || '.', 'detail.label_quality'))),
+asked as (
     -- An aggregate gives its one row, and so the error, whatever else is empty.
     select case when count(*) > 0 then any_value(k.run_id) else error(concat(
         'There is no weight set ''', name, '''; there are: ',

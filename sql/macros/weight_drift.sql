@@ -1,46 +1,56 @@
--- How far the weights of two align runs lie apart: one line for each label, and one for all records together. Within a
--- line the weights of either run are scaled to a sum of 1, so that a label's line says how its records drifted among
--- themselves, and `share_a`, `share_b` how the label did. Records that a person excluded since are among them. An
--- unknown run is an error that says where the ids stand.
--- argument run_a: run_id of an align run, as in `weight_sets`, `alignments` or `runs`
--- argument run_b: of the other
--- example: select * from weight_drift('<run_id>', (select run_id from weight_sets where is_current))
+-- How far two weight sets lie apart: one line for each label, and one for all records together. In a line the weights of
+-- each set are scaled to a sum of 1, so that `total_variation`, `mean_abs_log_ratio` and `correlation` say how the
+-- records of that label moved among themselves; `share_a` and `share_b` say how much weight the label has in each set.
+-- Records that were excluded after the weights were learned are counted too. A name that is neither a weight set nor an
+-- align run is an error that lists the weight sets.
+-- argument run_a: the first: the name of a weight set, or the run_id of an align run, which need not be the newest of
+--     its name
+-- argument run_b: the second: the name of a weight set, or the run_id of an align run
+-- argument attached_as: the name that the catalog is attached under, if it is neither opened nor in `use`: 'reviews'
+--     after `attach '...' as reviews`. It is not needed in `ws.sql`
+-- example: select stratum, total_variation from weight_drift('default', 'capped')
 -- key: stratum
--- stratum: a label, `(none)` for records without one, or `*` for all
--- records_both: records that have a weight in both
--- records_only_a: only in the first
--- records_only_b: only in the second
--- total_variation: half the sum of the absolute differences, from 0 (the same) to 1 (no record in common), a record
---     that one of them lacks counted as 0; null where one has no weight in the stratum
--- mean_abs_log_ratio: mean of |ln(b / a)| over records that have a weight above 0 in both: 0.69 says that weights
---     doubled or halved on average
--- correlation: of the weights of records in both; null where either does not vary
--- share_a: share of the first run's weight in the stratum
--- share_b: and of the second's
--- effective_share_a: effective sample size of the first run's weights in the stratum, 1 / sum(w^2), over their number
--- effective_share_b: and of the second's
--- heldout_after_a: squared MMD to the real records that the weights were not fitted to, see `alignments`; null where
---     the stratum was not matched
--- heldout_after_b: and of the second
--- needs: weights, alignments
-create macro weight_drift(run_a, run_b) as table
-with named as (select run_a::varchar as name_a, run_b::varchar as name_b),
-missing as (
-    select case when name_a is null or not exists (select 1 from alignments x where x.run_id = name_a) then name_a
-        else name_b end as name,
-        not exists (select 1 from alignments x where x.run_id = name_a)
-            or not exists (select 1 from alignments x where x.run_id = name_b) as any_is
-    from named
+-- stratum: a label, `(none)` for records without one, or `*` for all records
+-- records_both: records that have a weight in both sets
+-- records_only_a: records that have a weight in the first set only
+-- records_only_b: records that have a weight in the second set only
+-- total_variation: total variation distance of the two sets of weights: half the sum of the absolute differences, from 0
+--     (equal) to 1 (no record in common). A record that one set lacks has weight 0 there; null where a set has no weight
+--     in the stratum
+-- mean_abs_log_ratio: mean of |ln(weight in the second / weight in the first)| over records whose weight is above 0 in
+--     both: 0.69 says that weights doubled or halved on average
+-- correlation: Pearson correlation of the weights of the records in both sets; null where the weights of one are constant
+-- share_a: the stratum's share of all weight in the first set
+-- share_b: the stratum's share of all weight in the second set
+-- effective_share_a: effective sample size 1 / sum(w^2) of the first set's weights in the stratum, over their number
+-- effective_share_b: effective sample size 1 / sum(w^2) of the second set's weights in the stratum, over their number
+-- heldout_after_a: squared MMD of the first set's weighted records to the real records that its weights were not fitted
+--     to, see `alignments`; null where the stratum was not matched
+-- heldout_after_b: squared MMD of the second set's weighted records to the real records that its weights were not fitted
+--     to, see `alignments`; null where the stratum was not matched
+-- needs: weights, alignments, weight_sets
+create macro weight_drift(run_a, run_b, attached_as := null) as table
+with weights as not materialized (from query_table(concat(attached_as || '.', 'main.weights'))),
+alignments as not materialized (from query_table(concat(attached_as || '.', 'detail.alignments'))),
+weight_sets as not materialized (from query_table(concat(attached_as || '.', 'detail.weight_sets'))),
+given as (select unnest([run_a::varchar, run_b::varchar]) as name, unnest([1, 2]) as place),
+found as (
+    select g.place, g.name,
+        case when exists (select 1 from alignments x where x.run_id = g.name) then g.name else k.run_id end as run_id
+    from given g left join weight_sets k on k.weight_set = g.name
 ),
 asked as (
-    select n.name_a, n.name_b,
-        case when m.any_is then error(concat(
-            'weight_drift: there is no align run ''', m.name, '''. Their ids '
-            'stand in the relation weight_sets, those of earlier ones in runs (step = ''align'').')) else true end as known
-    from named n, missing m
+    select
+        case when bool_or(run_id is null) then error(concat(
+            'weight_drift: there is no weight set and no align run ''',
+            arg_min(coalesce(name, 'null'), place) filter (run_id is null), '''. Weight sets: ',
+            (select coalesce(string_agg(k.weight_set, ', ' order by k.weight_set), 'none yet') from weight_sets k),
+            '. The ids of align runs stand in the relation runs (step = ''align'').')) else true end as known,
+        max(run_id) filter (place = 1) as id_a, max(run_id) filter (place = 2) as id_b
+    from found
 ),
-side_a as (select w.id, w.label, w.weight from weights w join asked k on k.known and w.run_id = k.name_a),
-side_b as (select w.id, w.label, w.weight from weights w join asked k on k.known and w.run_id = k.name_b),
+side_a as (select w.id, w.label, w.weight from weights w join asked k on k.known and w.run_id = k.id_a),
+side_b as (select w.id, w.label, w.weight from weights w join asked k on k.known and w.run_id = k.id_b),
 pairs as (
     select coalesce(a.label, b.label) as label, a.weight as weight_a, b.weight as weight_b
     from side_a a full join side_b b on b.id = a.id
@@ -77,6 +87,6 @@ select c.stratum, c.records_both, c.records_only_a, c.records_only_b, c.total_va
     a.mmd2_heldout_after as heldout_after_a, b.mmd2_heldout_after as heldout_after_b
 from compared c
 cross join asked k
-left join alignments a on a.run_id = k.name_a and a.stratum = c.stratum
-left join alignments b on b.run_id = k.name_b and b.stratum = c.stratum
+left join alignments a on a.run_id = k.id_a and a.stratum = c.stratum
+left join alignments b on b.run_id = k.id_b and b.stratum = c.stratum
 order by c.stratum = '*' desc, c.stratum

@@ -2,6 +2,8 @@
 -- 2n records shows some on both sides; an unknown one is an error that lists those there are.
 -- argument of_label: a label; `'*'` for all records together, null or `'(none)'` for those without one
 -- argument n: records on each side, at least 1
+-- argument attached_as: the name that the catalog is attached under, if it is neither opened nor in `use`: 'reviews'
+--     after `attach '...' as reviews`. It is not needed in `ws.sql`
 -- example: select side, place, weight_ratio, text from weight_extremes('defect', n := 5)
 -- key: side, place
 -- side: `most` or `least`
@@ -14,8 +16,9 @@
 -- label_quality: the probability that the real data would give this text its label; null where it was not computed
 -- written_from: as in `synthetic`
 -- needs: synthetic_weighted
-create macro weight_extremes(of_label, n := 10) as table
-with wanted as (select coalesce(of_label::varchar, '(none)') as wanted_label),
+create macro weight_extremes(of_label, n := 10, attached_as := null) as table
+with synthetic_weighted as not materialized (from query_table(concat(attached_as || '.', 'main.synthetic_weighted'))),
+wanted as (select coalesce(of_label::varchar, '(none)') as wanted_label),
 meant as (
     select s.id, s.text, s.label, s.weight, s.label_quality, s.written_from
     from synthetic_weighted s, wanted w

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 At = Annotated[
     str | None, typer.Option(metavar="RUN|TAG|TIME", help="The workspace as it was then, instead of its newest state.")
 ]
+_TABLES = "select name, schema, kind, summary, example_query from help"
 #: NAME=PATH. An address such as postgres:dbname=shop has no name before its first =.
 _NAMED = re.compile(r"([^\W\d]\w*)=(.+)", re.DOTALL)
 
@@ -48,7 +49,10 @@ def status(path: Where, as_json: AsJson = False) -> None:
 @app.command()
 def sql(
     path: Where,
-    query: Annotated[str, typer.Argument(help="SQL over the relations of the workspace; - reads stdin.")],
+    query: Annotated[str | None, typer.Argument(help="SQL over the relations of the workspace; - reads stdin.")] = None,
+    tables: Annotated[
+        bool, typer.Option("--tables", help="List the relations and macros, and what each is for.")
+    ] = False,
     attach: Annotated[
         list[str] | None,
         typer.Option(
@@ -67,12 +71,14 @@ def sql(
     """Run SQL over the tables and views of a workspace, and what is attached to it."""
     from synalign.cli.terminal import print_json, say, show_rows
 
+    if (query is not None) == tables:
+        raise UsageError("Give a query, or --tables to list what can be asked.")
     with opened(path) as workspace:
         for given in attach or ():
             name, source = _named(given)
             workspace.attach(source, name)
         reader = _reader(workspace, at)
-        relation = reader.sql(sys.stdin.read() if query == "-" else query)
+        relation = reader.sql(sys.stdin.read() if query == "-" else query or _TABLES)
         if out is not None:
             reader.save(relation, out)
         else:

@@ -169,6 +169,18 @@ def test_earlier_states_by_run_tag_and_time(grown: tuple[sa.Workspace, str], tmp
         assert "There is no run, tag or time 'nowhere'" in done.stderr
 
 
+def test_tables_lists_what_can_be_asked(grown: tuple[sa.Workspace, str]) -> None:
+    workspace, _ = grown
+    listed = json.loads(good("sql", workspace.path, "--tables", "--json"))
+    assert [row["name"] for row in listed] == [row[0] for row in workspace.sql("select name from help").fetchall()]
+    assert listed[0].keys() == {"name", "schema", "kind", "summary", "example_query"}
+    assert "synthetic_weighted" in good("sql", workspace.path, "--tables")
+    for given in ((), ("--tables", "select 1")):
+        done = cli("sql", workspace.path, *given)
+        assert done.returncode == 2
+        assert "Give a query, or --tables" in done.stderr
+
+
 def test_export_into_a_folder_and_of_some_columns(grown: tuple[sa.Workspace, str], tmp_path: Path) -> None:
     workspace, _ = grown
     out = tmp_path / "weights"

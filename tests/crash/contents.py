@@ -50,6 +50,7 @@ def contents(path: Path) -> dict[str, list[str]]:
             found[f"live {name}"] = _query(live, name)
     workspace._ledger.close()
     with closing(duckdb.connect(str(path / "catalog.duckdb"), read_only=True)) as published:
+        published.execute("set search_path = 'main,detail'")
         for name in _relations(published):
             # catalog_state counts versions of a table, so that it is stale rather once too often.
             if name != "catalog_state":

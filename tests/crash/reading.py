@@ -86,7 +86,9 @@ def fingerprint(connection: Any) -> str:
 
 def opener(kind: str, folder: Path) -> Callable[[], Any]:
     if kind.startswith("published"):
-        return lambda: duckdb.connect(str(folder / "catalog.duckdb"), read_only=True)
+        return lambda: duckdb.connect(str(folder / "catalog.duckdb"), read_only=True).execute(
+            "set search_path = 'main,detail'"
+        )
     return lambda: sa.open(folder, create=False).connect()
 
 

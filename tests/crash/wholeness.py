@@ -60,6 +60,7 @@ def flaws(path: Path, wanted: Whole) -> dict[str, list[str]]:
     if (path / "catalog.duckdb").exists():
         try:
             with closing(duckdb.connect(str(path / "catalog.duckdb"), read_only=True)) as published:
+                published.execute("set search_path = 'main,detail'")
                 _look(published, "published", wanted, found)
         except duckdb.Error as error:
             found["unanswered"].append(f"published: {error}")

@@ -35,6 +35,7 @@ def holding(root: Path, word: str) -> set[str]:
                 found |= {f"ledger {name}"} if says(rows, word) else set()
     if (root / "catalog.duckdb").exists():
         with closing(duckdb.connect(str(root / "catalog.duckdb"), read_only=True)) as catalog:
+            catalog.execute("set search_path = 'main,detail'")
             for (name,) in catalog.execute("select table_name from duckdb_tables()").fetchall():
                 rows = catalog.execute(f'from "{name}"').fetchall()
                 found |= {f"catalog {name}"} if says(rows, word) else set()

@@ -33,4 +33,4 @@
 -- log_normaliser: log of the sum that the weights are divided by
 -- dual: scores a record: weight ~ prior * exp(features . dual - log_normaliser)
 -- needs: runs
-select a.* from raw_alignments a join runs r on r.run_id = a.run_id
+select a.* from raw_alignments a join main.runs r on r.run_id = a.run_id

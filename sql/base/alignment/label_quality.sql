@@ -8,4 +8,4 @@
 -- predicted: the label that they would give
 -- predicted_probability: the probability of that one
 -- needs: runs
-select q.* from raw_label_quality q join runs r on r.run_id = q.run_id
+select q.* from raw_label_quality q join main.runs r on r.run_id = q.run_id

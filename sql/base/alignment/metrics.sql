@@ -57,4 +57,4 @@
 -- synthetic_records: synthetic records that were measured; null in the scope `real`
 -- seed: of what was drawn
 -- needs: runs
-select m.* from raw_metrics m join runs r on r.run_id = m.run_id
+select m.* from raw_metrics m join main.runs r on r.run_id = m.run_id

@@ -11,4 +11,4 @@
 -- neighbour_label: its label; null without one
 -- similarity: cosine similarity of the two
 -- needs: runs
-select n.* from raw_neighbours n join runs r on r.run_id = n.run_id
+select n.* from raw_neighbours n join main.runs r on r.run_id = n.run_id

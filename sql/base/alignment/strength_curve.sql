@@ -20,4 +20,4 @@
 -- synthetic_records: synthetic records that were used
 -- seed: of the folds and of what was drawn
 -- needs: runs
-select s.* from raw_strength_curve s join runs r on r.run_id = s.run_id
+select s.* from raw_strength_curve s join main.runs r on r.run_id = s.run_id

@@ -1,4 +1,7 @@
 -- The sampling weights of every align run, current or not; over one run they sum to 1.
+-- in: main
+-- example: select weight_set, run_id, count(*) as records, max(weight) as heaviest from weights group by all order
+--     by all
 -- key: run_id, id
 -- run_id: the align run
 -- id: the synthetic record
@@ -6,4 +9,4 @@
 -- label: its label
 -- weight: its share of draws
 -- needs: runs
-select w.* from raw_weights w join runs r on r.run_id = w.run_id
+select w.* from raw_weights w join main.runs r on r.run_id = w.run_id

@@ -9,4 +9,4 @@
 -- real_mean: mean kernel to the other real records of the stratum, times its share of the real records
 -- synthetic_mean: mean kernel to its synthetic records, by weight, times its share of the weight
 -- needs: runs
-select w.* from raw_witness w join runs r on r.run_id = w.run_id
+select w.* from raw_witness w join main.runs r on r.run_id = w.run_id

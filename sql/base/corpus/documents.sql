@@ -5,4 +5,4 @@
 -- text: the text that is embedded and searched
 -- run_id: the run that brought it
 -- needs: runs
-select d.* from raw_documents d join runs r on r.run_id = d.run_id
+select d.* from raw_documents d join main.runs r on r.run_id = d.run_id

@@ -9,4 +9,4 @@
 -- texts: how many texts it was fitted to
 -- needs: runs
 select e.run_id, e.name, e.model, e.dimensions, e.fitted_on, e.texts
-from raw_embedders e join runs r on r.run_id = e.run_id
+from raw_embedders e join main.runs r on r.run_id = e.run_id

@@ -6,7 +6,7 @@
 select id, reason
 from (
     select e.id, arg_max(e.excluded, r.sequence) as excluded, arg_max(e.reason, r.sequence) as reason
-    from raw_exclusions e join runs r on r.run_id = e.run_id
+    from raw_exclusions e join main.runs r on r.run_id = e.run_id
     group by e.id
 )
 where excluded

@@ -6,5 +6,5 @@
 -- multiplicity: the count
 -- needs: runs
 select m.origin, m.id, max(m.multiplicity) as multiplicity
-from raw_multiplicities m join runs r on r.run_id = m.run_id
+from raw_multiplicities m join main.runs r on r.run_id = m.run_id
 group by m.origin, m.id

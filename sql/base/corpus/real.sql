@@ -1,4 +1,6 @@
 -- The real records, with the user's own columns after `run_id`.
+-- in: main
+-- example: select split, label, sum(multiplicity) as records from real group by all order by all
 -- key: id
 -- id: given, or a hash of text, label and the split that the file names
 -- text: the text
@@ -9,5 +11,5 @@
 -- needs: runs, multiplicities
 select t.*, coalesce(m.multiplicity, 1) as multiplicity
 from raw_real t
-join runs r on r.run_id = t.run_id
-left join multiplicities m on m.origin = 'real' and m.id = t.id
+join main.runs r on r.run_id = t.run_id
+left join detail.multiplicities m on m.origin = 'real' and m.id = t.id

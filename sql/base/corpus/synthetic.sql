@@ -1,4 +1,6 @@
 -- The synthetic records, generated or ingested with `synthetic=True`, excluded ones too, with the user's own columns.
+-- in: main
+-- example: select label, written_from, count(*) as records from synthetic group by all order by all
 -- key: id
 -- id: given, or a hash of text, label and the split that the file names
 -- text: the text
@@ -14,5 +16,5 @@
 -- needs: runs, multiplicities
 select t.*, coalesce(m.multiplicity, 1) as multiplicity
 from raw_synthetic t
-join runs r on r.run_id = t.run_id
-left join multiplicities m on m.origin = 'synthetic' and m.id = t.id
+join main.runs r on r.run_id = t.run_id
+left join detail.multiplicities m on m.origin = 'synthetic' and m.id = t.id

@@ -5,4 +5,4 @@
 -- excluded: whether it was taken out; false: it was taken back
 -- reason: what the person said, or the condition
 -- needs: runs
-select e.run_id, e.id, e.excluded, e.reason from raw_exclusions e join runs r on r.run_id = e.run_id
+select e.run_id, e.id, e.excluded, e.reason from raw_exclusions e join main.runs r on r.run_id = e.run_id

@@ -20,4 +20,4 @@
 -- calibration_error: expected calibration error, in 15 bins of equal numbers of records
 -- seconds: that training and judging took
 -- needs: runs
-select e.* from raw_evaluations e join runs r on r.run_id = e.run_id
+select e.* from raw_evaluations e join main.runs r on r.run_id = e.run_id

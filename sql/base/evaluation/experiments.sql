@@ -30,4 +30,4 @@
 -- first_event: time of the first event, UTC; null if the log was not asked for it
 -- last_event: time of the last one
 -- needs: runs
-select e.* from raw_experiments e join runs r on r.run_id = e.run_id
+select e.* from raw_experiments e join main.runs r on r.run_id = e.run_id

@@ -11,5 +11,5 @@
 -- stated: as the model wrote it
 -- number: as in `attribute_values`
 -- needs: run_order
-select a.* from raw_annotations a join run_order r on r.run_id = a.run_id
+select a.* from raw_annotations a join detail.run_order r on r.run_id = a.run_id
 qualify row_number() over (partition by a.origin, a.id, a.name order by r.sequence desc) = 1

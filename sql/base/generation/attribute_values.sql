@@ -10,4 +10,4 @@
 -- number: of the kind `number`: the number; null where it is none
 -- added: whether the model added the attribute: it was not asked for
 -- needs: runs
-select a.* from raw_attribute_values a join runs r on r.run_id = a.run_id
+select a.* from raw_attribute_values a join main.runs r on r.run_id = a.run_id

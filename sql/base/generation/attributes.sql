@@ -7,4 +7,4 @@
 -- call_id: the call that stated it; null where they were recombined
 -- attributes: list of {name, value}
 -- needs: runs
-select a.* from raw_attributes a join runs r on r.run_id = a.run_id
+select a.* from raw_attributes a join main.runs r on r.run_id = a.run_id

@@ -28,4 +28,4 @@
 --     was none
 -- cosine_to_real: cosine similarity to the nearest real record
 -- needs: runs
-select c.* from raw_checks c join runs r on r.run_id = c.run_id
+select c.* from raw_checks c join main.runs r on r.run_id = c.run_id

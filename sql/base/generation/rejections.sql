@@ -9,4 +9,4 @@
 -- detail: why, in a sentence
 -- text: what was refused
 -- needs: runs
-select j.* from raw_rejections j join runs r on r.run_id = j.run_id
+select j.* from raw_rejections j join main.runs r on r.run_id = j.run_id

@@ -6,4 +6,4 @@
 -- run_id: the run that was gone back to
 -- activated_at: when, UTC
 -- needs: runs
-select a.sequence, a.step, a.run_id, a.at as activated_at from raw_activations a join runs r on r.run_id = a.run_id
+select a.sequence, a.step, a.run_id, a.at as activated_at from raw_activations a join main.runs r on r.run_id = a.run_id

@@ -3,4 +3,4 @@
 -- step: the step
 -- run_id: its current run
 -- needs: run_order
-select step, arg_max(run_id, sequence) as run_id from run_order group by step
+select step, arg_max(run_id, sequence) as run_id from detail.run_order group by step

@@ -5,9 +5,9 @@
 -- sequence: its place; the largest of a step is its current run, that of a weight set the run that the name stands for
 -- needs: runs
 select r.run_id, r.step, max(u.sequence) as sequence
-from runs r
+from main.runs r
 join (
-    select run_id, sequence from runs
+    select run_id, sequence from main.runs
     union all
     select run_id, sequence from raw_activations
 ) u on u.run_id = r.run_id

@@ -1,4 +1,6 @@
 -- Every finished run of a step. A run's rows are seen in all other relations once it stands here.
+-- in: main
+-- example: select sequence, step, run_id, seconds, notes from runs order by sequence
 -- key: run_id
 -- run_id: hash of step, parameters, seed, round and inputs
 -- sequence: the order in which runs finished

@@ -30,4 +30,4 @@
 -- power: the probability that `needed_for_lift` and `needed_at_once` are for
 -- seed: of the coins, the clicks and the order
 -- needs: runs
-select c.* from raw_comparisons c join runs r on r.run_id = c.run_id
+select c.* from raw_comparisons c join main.runs r on r.run_id = c.run_id

@@ -7,4 +7,4 @@
 -- document_id: the document
 -- score: cosine similarity of query and document, as the retriever sees them
 -- needs: runs
-select k.* from raw_rankings k join runs r on r.run_id = k.run_id
+select k.* from raw_rankings k join main.runs r on r.run_id = k.run_id

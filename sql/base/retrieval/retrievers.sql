@@ -22,4 +22,4 @@
 -- needs: runs
 select t.run_id, t.name, t.trained_on, t.embedder, t.dimensions, t.settings, t.share, t.real_pairs, t.synthetic_pairs,
     t.documents, t.index_kind, t.probes, t.refine, t.index_recall, t.index_goal, t.train_seconds, t.index_seconds
-from raw_retrievers t join runs r on r.run_id = t.run_id
+from raw_retrievers t join main.runs r on r.run_id = t.run_id

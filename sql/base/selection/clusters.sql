@@ -15,4 +15,4 @@
 -- centroid: in the space of the embedder
 -- needs: current_runs
 select c.run_id, c.cluster_id, c.label, c.size, c.label_mix, c.purity, c.silhouette, c.radius, c.centroid
-from raw_clusters c join current_runs r on r.run_id = c.run_id and r.step = 'cluster'
+from raw_clusters c join detail.current_runs r on r.run_id = c.run_id and r.step = 'cluster'

@@ -19,4 +19,4 @@
 -- decision: `continue`, or `stop`: the improvement is not above its error
 -- reason: the same in words
 -- needs: runs
-select d.* from raw_rounds d join runs r on r.run_id = d.run_id
+select d.* from raw_rounds d join main.runs r on r.run_id = d.run_id

@@ -4,13 +4,13 @@
 -- round: its round
 -- needs: runs, current_runs
 with recursive chain(run_id) as (
-    select run_id from current_runs where step = 'select'
+    select run_id from detail.current_runs where step = 'select'
     union
     select r.run_id
     from chain c
-    join runs later on later.run_id = c.run_id,
+    join main.runs later on later.run_id = c.run_id,
         unnest(later.inputs) as i(run_id)
-        join runs r on r.run_id = i.run_id and r.step = 'select'
+        join main.runs r on r.run_id = i.run_id and r.step = 'select'
 )
 select c.run_id, r.round
-from chain c join runs r on r.run_id = c.run_id
+from chain c join main.runs r on r.run_id = c.run_id

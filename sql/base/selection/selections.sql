@@ -31,4 +31,4 @@
 select s.run_id, s.step, s.selection_id, s.round, s.unit, s.cluster_run_id, s.cluster_id, s.record_id, s.label,
     s.variance_before, s.variance_after, s.score, s.mass, s.gap, s.demonstrations, s.shown_by, s.kernel, s.length_scale,
     s.length_scale_from, s.length_scales, s.noise, s.uninformative, s.seconds, s.stop_reason
-from raw_selections s join runs r on r.run_id = s.run_id
+from raw_selections s join main.runs r on r.run_id = s.run_id

@@ -5,4 +5,4 @@
 -- variance_before: before the run's first pick; in a later round, what was selected and generated before it is known
 -- variance_after: after its last pick
 -- needs: runs
-select u.* from raw_uncertainty u join runs r on r.run_id = u.run_id
+select u.* from raw_uncertainty u join main.runs r on r.run_id = u.run_id

@@ -6,13 +6,13 @@ with ranked as (
         w.weight * count(*) over (partition by w.run_id) / nullif(sum(w.weight) over (partition by w.run_id), 0)
             as times_average,
         count(*) over (partition by w.run_id) as records
-    from weights w semi join weight_sets k on k.run_id = w.run_id
+    from main.weights w semi join detail.weight_sets k on k.run_id = w.run_id
 )
 select k.weight_set, k.is_current, w.weight, w.place as rank, w.records, w.times_average, q.quality as label_quality,
     q.predicted as predicted_label, q.predicted_probability, k.run_id, r.finished_at
-from weight_sets k
+from detail.weight_sets k
 join ranked w on w.run_id = k.run_id
-join runs r on r.run_id = k.run_id
-left join label_quality q on q.run_id = k.run_id and q.id = w.id
+join main.runs r on r.run_id = k.run_id
+left join detail.label_quality q on q.run_id = k.run_id and q.id = w.id
 where w.id = $id and $origin = 'synthetic'
 order by k.is_current desc, k.weight_set

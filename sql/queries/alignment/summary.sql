@@ -1,3 +1,3 @@
 -- The lines of alignment_summary for the weights that are in use.
 -- needs: alignment_summary
-select * from alignment_summary where is_current
+select * from main.alignment_summary where is_current

@@ -1,3 +1,3 @@
 -- The named weight sets, in the order of their names.
 -- needs: weight_sets
-select * from weight_sets order by weight_set
+select * from detail.weight_sets order by weight_set

@@ -1,3 +1,3 @@
 -- All weighted synthetic records, in the order of their ids: what export writes.
 -- needs: synthetic_weighted
-select * from synthetic_weighted order by id
+select * from main.synthetic_weighted order by id

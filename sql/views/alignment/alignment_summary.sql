@@ -1,6 +1,8 @@
 -- One line for each stratum of every named weight set, the current set first, and `*` first in each. In a workspace
 -- with several sets, `where is_current` leaves the one that `synthetic_weighted` has. The measured columns come from
 -- the newest measurement of the same weights (see `metrics`), and are null where there is none.
+-- example: select stratum, heldout_before, heldout_after, floor, effective_share from alignment_summary where
+--     is_current
 -- key: weight_set, stratum
 -- weight_set: the name of the set
 -- is_current: whether `synthetic_weighted` has this set
@@ -39,8 +41,8 @@
 -- needs: alignments, weight_sets, metrics, run_order
 with measured as (
     select m.weights_run_id, arg_max(o.run_id, o.sequence) as run_id
-    from (select distinct run_id, weights_run_id from metrics) m
-    join run_order o on o.run_id = m.run_id
+    from (select distinct run_id, weights_run_id from detail.metrics) m
+    join detail.run_order o on o.run_id = m.run_id
     where o.step = 'measure'
     group by m.weights_run_id
 ),
@@ -55,7 +57,7 @@ figures as (
         max(m.value) filter (m.metric = 'recall') as recall,
         max(m.value) filter (m.metric = 'density') as density,
         max(m.value) filter (m.metric = 'coverage') as coverage
-    from metrics m
+    from detail.metrics m
     join measured n on n.run_id = m.run_id and n.weights_run_id = m.weights_run_id
     group by m.weights_run_id, m.scope
 )
@@ -67,7 +69,7 @@ select a.weight_set, k.is_current, a.stratum, a.real_records, a.synthetic_record
     a.effective_size, a.effective_share, a.strength, a.quality, a.label_shares, a.scored_from, a.drift,
     f.mmd2_unbiased, f.p_value, f.auc, f.auc_low, f.auc_high, f.precision, f.recall, f.density, f.coverage,
     a.gap, a.converged, a.embedder, a.run_id
-from alignments a
-join weight_sets k on k.run_id = a.run_id
+from detail.alignments a
+join detail.weight_sets k on k.run_id = a.run_id
 left join figures f on f.weights_run_id = a.run_id and f.scope = a.stratum
 order by k.is_current desc, a.weight_set, a.stratum = '*' desc, a.stratum

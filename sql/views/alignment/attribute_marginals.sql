@@ -1,5 +1,6 @@
 -- Shares of attributes side by side. Each share adds up to 1 for one attribute, and is null where no record of its side
 -- has it.
+-- example: select value, real_share, raw_share, weighted_share from attribute_marginals where attribute = 'label'
 -- key: attribute, value
 -- attribute: `label`, `words` (a band of the text's length), `cluster`, or a category that the language model stated:
 --     of real records by `annotate`; of synthetic ones by `annotate`, else that of the attributes that they were
@@ -11,9 +12,9 @@
 -- needs: real, synthetic_weighted, cluster_members, annotations, attribute_values, synthetic
 with records as (
     select 'real' as origin, id, text, label, cast(multiplicity as double) as raw, null::double as weight
-    from real where split = 'train'
+    from main.real where split = 'train'
     union all
-    select 'synthetic', id, text, label, multiplicity, weight from synthetic_weighted
+    select 'synthetic', id, text, label, multiplicity, weight from main.synthetic_weighted
 ),
 described as (
     select origin, id, label, raw, weight, len(regexp_extract_all(text, '\S+')) as words from records
@@ -28,18 +29,18 @@ valued as (
     from described
     union all
     select d.origin, 'cluster', format('{:04d}', m.cluster_id), d.raw, d.weight
-    from described d join cluster_members m on m.origin = d.origin and m.id = d.id
+    from described d join detail.cluster_members m on m.origin = d.origin and m.id = d.id
     union all
     select d.origin, a.name, a.value, d.raw, d.weight
-    from described d join annotations a on a.origin = d.origin and a.id = d.id
+    from described d join detail.annotations a on a.origin = d.origin and a.id = d.id
     where a.kind = 'category'
     union all
     select d.origin, v.name, v.value, d.raw, d.weight
     from described d
-    join synthetic y on y.id = d.id
-    join attribute_values v on v.attributes_id = y.attributes_id
+    join main.synthetic y on y.id = d.id
+    join detail.attribute_values v on v.attributes_id = y.attributes_id
     where d.origin = 'synthetic' and v.kind = 'category'
-        and not exists (from annotations a where a.origin = 'synthetic' and a.id = d.id and a.name = v.name)
+        and not exists (from detail.annotations a where a.origin = 'synthetic' and a.id = d.id and a.name = v.name)
 )
 select attribute, value,
     coalesce(sum(raw) filter (origin = 'real'), 0)

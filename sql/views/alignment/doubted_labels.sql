@@ -12,9 +12,9 @@
 -- weight: in the current set; 0 where it has none
 -- needs: synthetic, label_quality, weights, current_runs, exclusions
 select s.id, s.text, s.label, q.quality, q.predicted, q.predicted_probability, coalesce(w.weight, 0) as weight
-from label_quality q
-join current_runs c on c.run_id = q.run_id and c.step = 'align'
-join synthetic s on s.id = q.id
-left join weights w on w.run_id = q.run_id and w.id = q.id
-where q.predicted <> s.label and not exists (select 1 from exclusions e where e.id = s.id)
+from detail.label_quality q
+join detail.current_runs c on c.run_id = q.run_id and c.step = 'align'
+join main.synthetic s on s.id = q.id
+left join main.weights w on w.run_id = q.run_id and w.id = q.id
+where q.predicted <> s.label and not exists (select 1 from detail.exclusions e where e.id = s.id)
 order by q.quality, s.id

@@ -2,6 +2,7 @@
 -- record against their own. Real records show how far labels mix by themselves; where synthetic ones mix more, their
 -- text does not say what their label does. From the newest measurement of the current weights, see `neighbours`;
 -- without excluded records.
+-- example: select label, neighbour_label, records, share from label_confusion where label <> neighbour_label
 -- key: origin, label, neighbour_label
 -- origin: `real` or `synthetic`
 -- label: the label of the records; null without one
@@ -13,20 +14,20 @@
 -- needs: neighbours, real, synthetic_weighted, current_runs, run_order
 with measured as (
     select arg_max(o.run_id, o.sequence) as run_id
-    from (select distinct run_id, weights_run_id from neighbours) n
-    join current_runs c on c.run_id = n.weights_run_id and c.step = 'align'
-    join run_order o on o.run_id = n.run_id
+    from (select distinct run_id, weights_run_id from detail.neighbours) n
+    join detail.current_runs c on c.run_id = n.weights_run_id and c.step = 'align'
+    join detail.run_order o on o.run_id = n.run_id
 ),
 looked_at as (
     select n.origin, n.label, n.neighbour_label, n.similarity, r.multiplicity, null::double as weight
     from measured m
-    join neighbours n on n.run_id = m.run_id and n.origin = 'real'
-    join real r on r.id = n.id
+    join detail.neighbours n on n.run_id = m.run_id and n.origin = 'real'
+    join main.real r on r.id = n.id
     union all
     select n.origin, n.label, n.neighbour_label, n.similarity, s.multiplicity, s.weight
     from measured m
-    join neighbours n on n.run_id = m.run_id and n.origin = 'synthetic'
-    join synthetic_weighted s on s.id = n.id
+    join detail.neighbours n on n.run_id = m.run_id and n.origin = 'synthetic'
+    join main.synthetic_weighted s on s.id = n.id
 )
 select origin, label, neighbour_label, count(*) as records,
     sum(multiplicity) / sum(sum(multiplicity)) over own as share,

@@ -1,4 +1,5 @@
 -- Real training records and weighted synthetic ones, ready to train on.
+-- example: select origin, label, sum(sample_weight) as weight from training_mix group by all order by all
 -- key: origin, id
 -- origin: `real` or `synthetic`
 -- id: the record's id
@@ -7,11 +8,11 @@
 -- sample_weight: a real record's multiplicity; the synthetic ones share the same total by their weights
 -- needs: real, synthetic_weighted
 select 'real' as origin, id, text, label, cast(multiplicity as double) as sample_weight
-from real
+from main.real
 where split = 'train'
 union all
 select 'synthetic', id, text, label,
     -- Of decimals, whose sum does not depend on the order of addition, so that both surfaces say the same.
-    weight / (select sum(weight::decimal(38, 30))::double from synthetic_weighted)
-        * (select sum(multiplicity) from real where split = 'train')
-from synthetic_weighted
+    weight / (select sum(weight::decimal(38, 30))::double from main.synthetic_weighted)
+        * (select sum(multiplicity) from main.real where split = 'train')
+from main.synthetic_weighted

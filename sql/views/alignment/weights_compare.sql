@@ -1,5 +1,6 @@
 -- The weights of each record in two named sets side by side, for every pair of names. Records that a person excluded
 -- since are among them.
+-- example: select id, weight_a, weight_b, log_ratio from weights_compare order by abs(log_ratio) desc limit 20
 -- key: weight_set_a, weight_set_b, id
 -- weight_set_a: the name that comes first in the alphabet
 -- weight_set_b: the other
@@ -10,11 +11,11 @@
 -- log_ratio: ln(`weight_b` / `weight_a`): above 0 the second draws it more often; null if either is 0
 -- needs: weights, weight_sets
 with named as (
-    select k.weight_set, w.id, w.label, w.weight from weights w join weight_sets k on k.run_id = w.run_id
+    select k.weight_set, w.id, w.label, w.weight from main.weights w join detail.weight_sets k on k.run_id = w.run_id
 ),
 pairs as (
     select a.weight_set as set_a, b.weight_set as set_b
-    from weight_sets a join weight_sets b on a.weight_set < b.weight_set
+    from detail.weight_sets a join detail.weight_sets b on a.weight_set < b.weight_set
 ),
 a_side as (select p.set_a, p.set_b, n.id, n.label, n.weight from pairs p join named n on n.weight_set = p.set_a),
 b_side as (select p.set_a, p.set_b, n.id, n.label, n.weight from pairs p join named n on n.weight_set = p.set_b)

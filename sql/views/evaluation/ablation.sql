@@ -12,6 +12,7 @@
 -- - real+importance: with the importance loss of arXiv 2410.21526
 -- - real+dsir: with records drawn by the importance of their hashed n-grams (DSIR)
 -- - real+current: with the weights that the workspace has, as they are
+-- example: select method, accuracy, gain, gain_low, gain_high from ablation
 -- key: method
 -- method: what was trained on
 -- accuracy: mean accuracy on the test split
@@ -45,15 +46,15 @@
 -- needs: evaluations, metrics, current_runs
 with figures as (
     select m.scope as method, m.metric, m.value, m.low, m.high
-    from metrics m
-    join current_runs c on c.run_id = m.run_id and c.step = 'evaluate'
+    from detail.metrics m
+    join detail.current_runs c on c.run_id = m.run_id and c.step = 'evaluate'
 ),
 means as (
     select e.method, avg(e.share) as share, avg(e.effective_size) as effective_size, max(e.real_records) as real_records,
         max(e.synthetic_records) as synthetic_records, count(*) as seeds, any_value(e.model) as model,
         any_value(e.run_id) as run_id
-    from evaluations e
-    join current_runs c on c.run_id = e.run_id and c.step = 'evaluate'
+    from detail.evaluations e
+    join detail.current_runs c on c.run_id = e.run_id and c.step = 'evaluate'
     group by e.method
 ),
 wide as (

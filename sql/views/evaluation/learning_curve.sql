@@ -1,5 +1,6 @@
 -- How accuracy grows with the number of real records, with and without synthetic ones: the newest `learning_curve`, one
 -- method and number of real records a row. Methods: see `ablation`.
+-- example: select method, real_records, accuracy, accuracy_low, accuracy_high from learning_curve
 -- key: method, real_records
 -- method: what was trained on
 -- real_records: real records of each draw
@@ -25,8 +26,8 @@ with means as (
     select e.run_id, e.method, e.real_records, avg(e.accuracy) as accuracy, avg(e.macro_f1) as macro_f1,
         avg(e.log_loss) as log_loss, avg(e.calibration_error) as calibration_error, avg(e.share) as share,
         max(e.synthetic_records) as synthetic_records, count(*) as seeds, any_value(e.model) as model
-    from evaluations e
-    join current_runs c on c.run_id = e.run_id and c.step = 'learning_curve'
+    from detail.evaluations e
+    join detail.current_runs c on c.run_id = e.run_id and c.step = 'learning_curve'
     group by e.run_id, e.method, e.real_records
 ),
 wide as (
@@ -39,7 +40,7 @@ wide as (
         max(value) filter (metric = 'real_labels_worth') as worth,
         max(low) filter (metric = 'real_labels_worth') as worth_low,
         max(high) filter (metric = 'real_labels_worth') as worth_high
-    from metrics
+    from detail.metrics
     group by run_id, scope
 )
 select m.method, m.real_records, m.accuracy, w.accuracy_low, w.accuracy_high, w.over_real, w.over_real_low,

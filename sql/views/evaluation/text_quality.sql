@@ -1,6 +1,7 @@
 -- How the texts of each side compare, a figure a row: real, synthetic as they came, and weighted. From the newest
 -- `text_quality` run for the weights of each named set, the current set first; `where is_current` leaves what
 -- `synthetic_weighted` has. Before there are weights, the newest run without. What each figure is: see `metrics`.
+-- example: select metric, figure, real, raw, weighted, is_clear from text_quality where is_current
 -- key: weight_set, metric
 -- weight_set: the name of the set; null where there were no weights
 -- is_current: whether `synthetic_weighted` has this set
@@ -54,16 +55,16 @@ with named(place, family, metric, aim, figure) as (values
 ),
 newest as (
     select m.weights_run_id, arg_max(o.run_id, o.sequence) as run_id
-    from (select distinct run_id, weights_run_id from metrics) m
-    join run_order o on o.run_id = m.run_id
+    from (select distinct run_id, weights_run_id from detail.metrics) m
+    join detail.run_order o on o.run_id = m.run_id
     where o.step = 'text_quality'
     group by m.weights_run_id
 ),
 shown as (
-    select k.weight_set, k.is_current, n.run_id from weight_sets k join newest n on n.weights_run_id = k.run_id
+    select k.weight_set, k.is_current, n.run_id from detail.weight_sets k join newest n on n.weights_run_id = k.run_id
     union all
     select null, true, n.run_id from newest n
-    where n.weights_run_id is null and not exists (select 1 from weight_sets)
+    where n.weights_run_id is null and not exists (select 1 from detail.weight_sets)
 ),
 figures as (
     select s.weight_set, s.is_current, s.run_id, m.metric, any_value(m.split) as split,
@@ -77,7 +78,7 @@ figures as (
         max(m.low) filter (m.scope = 'weighted') as weighted_low,
         max(m.high) filter (m.scope = 'weighted') as weighted_high
     from shown s
-    join metrics m on m.run_id = s.run_id
+    join detail.metrics m on m.run_id = s.run_id
     group by s.weight_set, s.is_current, s.run_id, m.metric
 ),
 judged as (

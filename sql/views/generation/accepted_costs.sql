@@ -1,5 +1,6 @@
 -- What an accepted record cost, for each generate run and model: its own calls, and with those of the reason run whose
 -- attributes it wrote from. A reply that an earlier run had paid for is counted in every run that used it.
+-- example: select run_id, model, accepted, usd_per_accepted_with_reason from accepted_costs
 -- key: run_id, model
 -- run_id: the generate run
 -- model: the model that wrote
@@ -19,28 +20,28 @@
 -- usd_per_accepted_with_reason: cost of both
 -- needs: calls, checks, attributes, runs
 with used as (
-    select run_id, call_id from calls where step in ('reason', 'generate')
+    select run_id, call_id from detail.calls where step in ('reason', 'generate')
     union
-    select run_id, call_id from checks
+    select run_id, call_id from detail.checks
     union
-    select run_id, call_id from attributes where call_id is not null
+    select run_id, call_id from detail.attributes where call_id is not null
 ),
 spent as (
     select u.run_id, c.model, count(*) as calls, sum(c.prompt_tokens) as prompt_tokens,
         sum(c.completion_tokens) as completion_tokens, sum(c.cost_usd) as cost_usd
-    from used u join calls c on c.call_id = u.call_id
+    from used u join detail.calls c on c.call_id = u.call_id
     group by u.run_id, c.model
 ),
 came as (
     select k.run_id, c.model, count(*) as records, count(*) filter (k.accepted) as accepted
-    from checks k join calls c on c.call_id = k.call_id
+    from detail.checks k join detail.calls c on c.call_id = k.call_id
     group by k.run_id, c.model
 ),
 reasons as (
     select r.run_id, s.run_id as reason_run_id, sum(p.calls) as calls,
         sum(p.prompt_tokens) + sum(p.completion_tokens) as tokens, sum(p.cost_usd) as cost_usd
-    from runs r, unnest(r.inputs) as i(run_id)
-        join runs s on s.run_id = i.run_id and s.step = 'reason'
+    from main.runs r, unnest(r.inputs) as i(run_id)
+        join main.runs s on s.run_id = i.run_id and s.step = 'reason'
         left join spent p on p.run_id = s.run_id
     where r.step = 'generate'
     group by r.run_id, s.run_id
@@ -54,7 +55,7 @@ select r.run_id, p.model, p.calls, coalesce(k.records, 0) as records, coalesce(k
         as tokens_per_accepted_with_reason,
     (p.cost_usd + case when s.calls > 0 then s.cost_usd else 0 end) / nullif(k.accepted, 0)
         as usd_per_accepted_with_reason
-from runs r
+from main.runs r
 join spent p on p.run_id = r.run_id
 left join came k on k.run_id = p.run_id and k.model is not distinct from p.model
 left join reasons s on s.run_id = r.run_id

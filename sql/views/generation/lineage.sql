@@ -1,4 +1,5 @@
 -- Where each generated record came from. Ingested records are not in it.
+-- example: select id, model, attributes, demonstration_ids from lineage limit 10
 -- key: id
 -- id: the synthetic record
 -- text: its text
@@ -22,7 +23,7 @@
 select y.id, y.text, y.label, y.written_from, a.attributes, y.attributes_id, y.call_id, c.model, c.template_hash, c.finished_at,
     y.selection_id, s.step as selection_step, s.cluster_id, s.demonstrations as demonstration_ids,
     y.run_id as generate_run_id, a.run_id as reason_run_id, s.run_id as select_run_id, s.cluster_run_id
-from synthetic y
-join selections s on s.selection_id = y.selection_id
-left join attributes a on a.id = y.attributes_id
-left join calls c on c.call_id = y.call_id
+from main.synthetic y
+join detail.selections s on s.selection_id = y.selection_id
+left join detail.attributes a on a.id = y.attributes_id
+left join detail.calls c on c.call_id = y.call_id

@@ -1,5 +1,6 @@
 -- Why what the models wrote was refused, day by day. Records are refused by the rules of `checks`, whole replies or
 -- parts of them since they could not be read, see `rejections`.
+-- example: select day, model, reason, share from refusals_over_time where unit = 'record'
 -- key: day, model, unit, reason
 -- day: when the call's outcome came, UTC
 -- model: the model that wrote
@@ -11,12 +12,12 @@
 -- needs: calls, checks, rejections
 with records as (
     select c.finished_at::date as day, c.model, 'record' as unit, k.reason, k.run_id, k.call_id, k."index" as part
-    from checks k join calls c on c.call_id = k.call_id
+    from detail.checks k join detail.calls c on c.call_id = k.call_id
 ),
 replies as (
     select c.finished_at::date as day, c.model, 'reply' as unit, j.reason, c.call_id
-    from calls c
-    left join (select distinct call_id, reason from rejections where "index" < 0) j on j.call_id = c.call_id
+    from detail.calls c
+    left join (select distinct call_id, reason from detail.rejections where "index" < 0) j on j.call_id = c.call_id
     where c.status = 'complete' or j.call_id is not null
 ),
 items as (

@@ -1,5 +1,6 @@
 -- How well each retriever ranks documents for the test queries, one a line: the newest evaluation. All figures come of
 -- exact search, but for `index_recall_at_10`. Intervals hold 95%, of queries drawn anew, document by document.
+-- example: select retriever, trained_on, ndcg_at_10, gain, gain_low, gain_high from retrieval_summary
 -- key: retriever
 -- retriever: its name
 -- trained_on: what it was trained on, see `retrievers`
@@ -35,8 +36,8 @@ with figures as (
         max(m.high) filter (m.metric = 'mrr_at_10_gain') as gain_high,
         max(m.p_value) filter (m.metric = 'mrr_at_10_gain') as gain_p_value,
         max(m.value) filter (m.metric = 'index_recall_at_10') as index_recall_at_10
-    from metrics m
-    join current_runs c on c.run_id = m.run_id and c.step = 'rank'
+    from detail.metrics m
+    join detail.current_runs c on c.run_id = m.run_id and c.step = 'rank'
     group by m.run_id, m.scope
 )
 select f.retriever, t.trained_on, f.queries, t.documents, t.real_pairs, t.synthetic_pairs, t.share,
@@ -44,6 +45,6 @@ select f.retriever, t.trained_on, f.queries, t.documents, t.real_pairs, t.synthe
     f.gain, f.gain_low, f.gain_high, f.gain_p_value,
     json_extract_string(r.parameters, '$.baseline') as baseline, f.index_recall_at_10, f.run_id
 from figures f
-join runs r on r.run_id = f.run_id
-left join retrievers t on t.name = f.retriever and list_contains(r.inputs, t.run_id)
+join main.runs r on r.run_id = f.run_id
+left join detail.retrievers t on t.name = f.retriever and list_contains(r.inputs, t.run_id)
 order by f.mrr_at_10 desc, f.retriever

@@ -1,6 +1,7 @@
 -- What to generate next: where real training text lies and the weighted synthetic text is too thin. One line for each
 -- label in each cluster, the largest gap (`witness` * `real_share`) first; without clusters, one for each label, and
 -- `cluster_id` is null. From the newest measurement of the current weights (see `witness`); empty before there is one.
+-- example: select label, missing_share, examples from coverage_gaps limit 10
 -- key: cluster_id, label
 -- cluster_id: see `clusters`; null for records that are in none
 -- label: the label
@@ -15,17 +16,17 @@
 -- needs: witness, real, cluster_members, synthetic_weighted, current_runs, run_order
 with measured as (
     select arg_max(o.run_id, o.sequence) as run_id
-    from (select distinct run_id, weights_run_id from witness) w
-    join current_runs c on c.run_id = w.weights_run_id and c.step = 'align'
-    join run_order o on o.run_id = w.run_id
+    from (select distinct run_id, weights_run_id from detail.witness) w
+    join detail.current_runs c on c.run_id = w.weights_run_id and c.step = 'align'
+    join detail.run_order o on o.run_id = w.run_id
 ),
 placed as (
     select m.cluster_id, r.label, r.id, r.text, r.multiplicity, w.witness, w.real_mean, w.synthetic_mean,
         row_number() over (partition by m.cluster_id, r.label order by w.witness desc, r.id) as place
     from measured n
-    join witness w on w.run_id = n.run_id
-    join real r on r.id = w.id and r.split = 'train'
-    left join cluster_members m on m.origin = 'real' and m.id = r.id
+    join detail.witness w on w.run_id = n.run_id
+    join main.real r on r.id = w.id and r.split = 'train'
+    left join detail.cluster_members m on m.origin = 'real' and m.id = r.id
 ),
 real_side as (
     select cluster_id, label, cast(sum(multiplicity) as bigint) as real_records,
@@ -39,8 +40,8 @@ real_side as (
 ),
 synthetic_side as (
     select m.cluster_id, s.label, sum(s.weight) / sum(sum(s.weight)) over () as weighted_share
-    from synthetic_weighted s
-    left join cluster_members m on m.origin = 'synthetic' and m.id = s.id
+    from main.synthetic_weighted s
+    left join detail.cluster_members m on m.origin = 'synthetic' and m.id = s.id
     group by m.cluster_id, s.label
 )
 select r.cluster_id, r.label, r.real_records, r.real_share, coalesce(s.weighted_share, 0) as weighted_share,

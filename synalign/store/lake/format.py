@@ -19,7 +19,7 @@ from synalign.version import __version__
 FORMAT_NAME = "format.json"
 
 #: The schema that this package writes, and the first version of the package that reads it.
-SCHEMA, NEEDS = 3, "0.1.0"
+SCHEMA, NEEDS = 4, "0.1.0"
 
 #: The schema of a workspace of before the file existed, unless it has one of the tables that came with schema 2.
 _FIRST, _SECOND = 1, 2

@@ -67,9 +67,16 @@ def _states_by_name(_lake: Lake, _ledger: Ledger) -> None:
     No row changes; the number keeps out versions that would not know what was forgotten or tagged."""
 
 
+def _relations_in_two_schemas(_lake: Lake, _ledger: Ledger) -> None:
+    """Schema 4: the published catalog has the relations that people ask in the schema `main`, the others in `detail`.
+    No table changes. The number makes the catalog stale, so that the writer publishes it anew, and keeps out earlier
+    versions, which would publish the former layout in its place."""
+
+
 MIGRATIONS = (
     Migration(2, "calls say what they asked", "0.1.0", _what_was_asked),
     Migration(3, "tags, forgotten records, neighbours", "0.1.0", _states_by_name),
+    Migration(4, "relations in two schemas", "0.1.0", _relations_in_two_schemas),
 )
 
 

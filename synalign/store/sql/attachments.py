@@ -45,8 +45,8 @@ _SERVERS = (
 _SQLITE = ("sqlite", "sqlite_scanner")
 _NAME = re.compile(r"[^\W\d]\w*")
 _DATABASE = re.compile(r"\b(?:dbname|database|db)\s*=\s*'?([^\s']+)")
-#: Names that DuckDB itself has for databases and schemas.
-_OF_DUCKDB = ("memory", "system", "temp", "main", "information_schema", "pg_catalog")
+#: Names of databases and schemas, those of DuckDB itself among them.
+_TAKEN = ("memory", "system", "temp", statements.MAIN, statements.DETAIL, "information_schema", "pg_catalog")
 _LOCKED = ("Could not set lock", "Unique file handle conflict", "different configuration")
 
 
@@ -301,7 +301,7 @@ def _require_free(name: str, attached: Iterable[str]) -> None:
     known = {other.casefold(): other for other in (*relation_names(), *(m.name for m in statements.load("macros")))}
     if name.casefold() in known:
         raise UsageError(f"{known[name.casefold()]!r} is a relation of the workspace. Attach it under another name.")
-    if name.casefold() in _OF_DUCKDB or name.casefold().startswith("raw_"):
+    if name.casefold() in _TAKEN or name.casefold().startswith("raw_"):
         raise UsageError(f"{name!r} has a meaning already, as raw_ and what begins so has. Choose another name.")
     for other in attached:
         if name.casefold() == other.casefold():

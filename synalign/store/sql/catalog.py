@@ -1,7 +1,10 @@
 """The published catalog: the relations of a workspace as one DuckDB file, for everyone who has no SynAlign.
 
 Base relations and what is queried most are plain tables in it, since a view that joins took 27 times a table's time.
-A view that joins nothing, such as training_mix, takes no longer than a table, and no room.
+A view that joins nothing, such as training_mix, takes no longer than a table, and no room. What people ask is in the
+schema `main`, the rest in the schema `detail`; each file of `sql/` says which. Views and macros name both parts, and
+DuckDB finds the tables of a view in the file of the view. Those of a macro it looks up where the macro is called, so
+each takes the name of the attached catalog as an argument (duckdb 1.5.5 and 2.0.0).
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
@@ -19,11 +23,14 @@ from synalign.store.disk.disk_errors import advice
 from synalign.store.lake.lake import Lake, reason
 from synalign.store.ledger.ledger import Ledger
 from synalign.store.sql import statements
-from synalign.store.sql.query import SETTINGS, interruptible, literal, sources
+from synalign.store.sql.query import SETTINGS, interruptible, literal, quoted, sources
+from synalign.store.sql.statements import DETAIL, MAIN, MATERIALISED
 
-#: Views that are stored as tables when the catalog is published.
-MATERIALISED = ("synthetic_weighted",)
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
+#: One row, which names what the catalog was made of.
+_STATE = f"{DETAIL}.catalog_state"
 _TEMPORARY_SUFFIX = ".publishing"
 
 
@@ -33,7 +40,7 @@ def published_state(path: Path) -> str | None:
         return None
     try:
         with closing(duckdb.connect(str(path), read_only=True, config=SETTINGS)) as connection:
-            row = connection.execute("select state from catalog_state").fetchone()
+            row = connection.execute(f"select state from {_STATE}").fetchone()
     except duckdb.Error:
         return None  # A file that cannot be read, whatever the reason, is one to replace.
     return row[0] if row else None
@@ -47,13 +54,17 @@ def everything(path: Path) -> Iterator[tuple[str, pa.RecordBatch]]:
     """
     try:
         with closing(duckdb.connect(str(path), read_only=True, config=SETTINGS)) as connection:
-            names = connection.execute("select table_name from duckdb_tables() order by 1").fetchall()
-            for (name,) in names:
-                quoted = name.replace('"', '""')
-                for batch in connection.sql(f'from "{quoted}"').to_arrow_reader(65536):
+            for place, name in tables(connection).items():
+                for batch in connection.sql(f"from {place}").to_arrow_reader(65536):
                     yield name, batch
     except duckdb.Error as error:
         raise StoreError(f"{path} cannot be read: {reason(error)}.") from error
+
+
+def tables(connection: DuckDBPyConnection) -> dict[str, str]:
+    """Return the tables of an open catalog by how SQL reads them, {"main"."real": real}, of any schema version."""
+    found = connection.sql("select schema_name, table_name from duckdb_tables() order by all").fetchall()
+    return {f"{quoted(schema)}.{quoted(name)}": name for schema, name in found}
 
 
 def publish(lake: Lake, ledger: Ledger, labels: Mapping[str, str], path: Path, state: str) -> None:
@@ -73,15 +84,15 @@ def publish(lake: Lake, ledger: Ledger, labels: Mapping[str, str], path: Path, s
         with interruptible(), closing(sources(lake, ledger, labels)) as connection:
             connection.execute(f"attach {literal(temporary)} as published (storage_version 'v1.0.0')")
             connection.execute("begin transaction")  # One for all: of each statement by itself, the disk is waited for.
+            connection.execute(f"create schema published.{DETAIL}")
             # Each is made of those before it as they stand in the file, and nothing is computed twice.
-            connection.execute("set search_path = 'published,memory'")
+            connection.execute(f"set search_path = 'published.{MAIN},published.{DETAIL}'")
             for statement in statements.load("base"):
-                connection.execute(f"create table {statement.name} as\n{statement.sql}")
-            connection.execute("create table catalog_state as select $state as state", {"state": state})
-            connection.execute("use published")  # From here on all names are those of the file.
+                connection.execute(f"create table {statement.place} as\n{statement.sql}")
+            connection.execute(f"create table {_STATE} as select $state as state", {"state": state})
             for statement in statements.load("views"):
                 kind = "table" if statement.name in MATERIALISED else "view"
-                connection.execute(f"create {kind} {statement.name} as\n{statement.sql}")
+                connection.execute(f"create {kind} {statement.place} as\n{statement.sql}")
             for statement in statements.load("macros"):
                 connection.execute(statement.sql)
             for comment in _comments():
@@ -111,12 +122,12 @@ def _comments() -> Iterator[str]:
     for area in statements.RELATIONS:
         for statement in statements.load(area):
             kind = "table" if area == "base" or statement.name in MATERIALISED else "view"
-            yield f"comment on {kind} {statement.name} is {literal(statement.about)}"
+            yield f"comment on {kind} {statement.place} is {literal(statement.about)}"
             for column, meaning in statements.meanings(statement).items():
-                yield f'comment on column {statement.name}."{column}" is {literal(meaning)}'
+                yield f'comment on column {statement.place}."{column}" is {literal(meaning)}'
     for statement in statements.load("macros"):
         kind = "macro" if statement.is_scalar else "macro table"
-        yield f"comment on {kind} {statement.name} is {literal(statement.about)}"
+        yield f"comment on {kind} {statement.place} is {literal(statement.about)}"
 
 
 def _remove(path: Path) -> None:

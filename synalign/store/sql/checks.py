@@ -20,7 +20,7 @@ import pyarrow as pa
 from synalign.errors import StoreError
 from synalign.store.lake.lake import Lake, reason
 from synalign.store.lake.schemas import OWNED_BY_RUN, TABLES, empty
-from synalign.store.sql import statements
+from synalign.store.sql import catalog, statements
 from synalign.store.sql.query import HELD, SETTINGS, interruptible
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def row_counts(connection: DuckDBPyConnection) -> dict[str, int]:
     """
     with _mapped("the relations"):
         return {
-            statement.name: connection.sql(f"select count(*) from {statement.name}").fetchall()[0][0]
+            statement.name: connection.sql(f"select count(*) from {statement.place}").fetchall()[0][0]
             for statement in statements.load("base")
         }
 
@@ -182,10 +182,9 @@ def published_counts(path: Path) -> dict[str, int]:
         StoreError: if it cannot be opened, or a block of it is damaged.
     """
     with _mapped(str(path)), closing(duckdb.connect(str(path), read_only=True, config=SETTINGS)) as connection:
-        there = {row[0] for row in connection.sql("select table_name from duckdb_tables()").fetchall()}
         counts = {}
-        for name in sorted(there):
-            rows = connection.sql(f'select count(*), bit_xor(hash(t)) from "{name}" t').fetchall()
+        for place, name in catalog.tables(connection).items():
+            rows = connection.sql(f"select count(*), bit_xor(hash(t)) from {place} t").fetchall()
             counts[name] = rows[0][0]
         return counts
 

@@ -20,6 +20,7 @@ from synalign.store.lake.lake import Lake, reason
 from synalign.store.lake.schemas import HIDDEN, TABLES, empty
 from synalign.store.ledger.ledger import Ledger
 from synalign.store.sql import statements
+from synalign.store.sql.statements import DETAIL, MAIN
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
@@ -36,6 +37,7 @@ _EXPLAIN = re.compile(r"^\s*explain\s+(analyze\s+|\([^)]*\)\s*)?", re.IGNORECASE
 _ANY = re.compile(
     r"\b(show|describe|pragma|call|query|query_table|\w*_schema|(duckdb|pg|sqlite)_\w+)\b|(^|[(;])\s*desc\b"
 )
+_SHOW_TABLES = re.compile(r"\s*show\s+tables\s*;?\s*", re.IGNORECASE)
 #: Tables that are read once for each connection: they have few rows, and most relations join them, some several times.
 HELD = ("runs",)
 #: What a run that finishes meanwhile writes last is opened first: a run that is seen has all its rows.
@@ -51,7 +53,8 @@ def connect(
 ) -> DuckDBPyConnection:
     """Return an in-memory DuckDB connection with all relations over the newest state of the tables, or as they were at
     a moment: runs that finished later, what they wrote, and later calls are not seen. `wanted` limits the relations to
-    those of the names in it, and what they are made of: two thirds of the time go into the definitions.
+    those of the names in it, and what they are made of: two thirds of the time go into the definitions. The schema
+    `detail` is on the search path: `clusters` is found as `detail.clusters` is.
 
     Raises:
         StoreError: if a table cannot be opened.
@@ -62,8 +65,10 @@ def connect(
         chosen = [(area, statement) for area, statement in chosen if statement.name in reached]
         wanted = {*wanted, *_words(" ".join(statement.sql for _, statement in chosen))}
     connection = sources(lake, ledger, labels, moment, wanted)
+    connection.execute(f"create schema {DETAIL}")
+    connection.execute(f"set search_path = '{MAIN},{DETAIL}'")
     for area, statement in chosen:
-        sql = statement.sql if area == "macros" else f"create view {statement.name} as\n{statement.sql}"
+        sql = statement.sql if area == "macros" else f"create view {statement.place} as\n{statement.sql}"
         _define(connection, sql, area, statement.name)
     return connection
 
@@ -76,7 +81,8 @@ def sources(
     wanted: Collection[str] | None = None,
 ) -> DuckDBPyConnection:
     """Return an in-memory DuckDB connection with what the relations are made of, and none of them: the tables, the
-    ledger and the meanings of labels, each as `raw_<name>`; of names in `wanted` only, if that is given."""
+    ledger, the meanings of labels and the rows of `help`, each as a temporary view `raw_<name>`; of names in `wanted`
+    only, if that is given."""
     connection = duckdb.connect(config=SETTINGS)
     for name in _OPENED_FIRST:
         if wanted is None or f"raw_{name}" in wanted:
@@ -85,7 +91,7 @@ def sources(
     if wanted is None or "raw_ledger" in wanted:
         # The ledger is read before `calls` is opened: what gc moves there meanwhile is in one of the two, or in both.
         connection.register("raw_all_ledger", ledger.rows_but(lake.read("calls", ["call_id"])["call_id"].to_pylist()))
-        connection.execute(f"create view raw_ledger as from raw_all_ledger where {by_then}")
+        connection.execute(f"create temp view raw_ledger as from raw_all_ledger where {by_then}")
     for name in TABLES:
         if name not in (*_OPENED_FIRST, *HIDDEN) and (wanted is None or f"raw_{name}" in wanted):
             _register(connection, lake, name, None if moment is None or name != "calls" else by_then)
@@ -93,6 +99,8 @@ def sources(
         {"label": pa.array(labels.keys(), pa.string()), "label_name": pa.array(labels.values(), pa.string())}
     )
     connection.register("raw_label_names", meanings)
+    if wanted is None or "raw_help" in wanted:
+        connection.register("raw_help", pa.Table.from_pylist(statements.help_rows()))
     return connection
 
 
@@ -124,6 +132,9 @@ def ask(
     Raises:
         SqlError: as `run`. What is not known there is looked for among all relations, which the message then lists.
     """
+    if _SHOW_TABLES.fullmatch(sql):
+        # On the search path are the schema detail and the temporary views, too.
+        return run(connected(None), f"show tables from memory.{MAIN}", None)
     if not _ANY.search(sql.lower()):
         try:
             return run(connected(_words(sql)), sql, parameters)
@@ -258,7 +269,7 @@ def matching_real(connection: DuckDBPyConnection, condition: str) -> list[str]:
     Raises:
         SqlError: if the condition is no SQL expression over the columns of `real`.
     """
-    real = connection.sql("from real")
+    real = connection.sql(f"from {MAIN}.real")
     try:
         with interruptible():
             return sorted(row[0] for row in real.filter(condition).project("id").fetchall())
@@ -271,7 +282,7 @@ def matching_real(connection: DuckDBPyConnection, condition: str) -> list[str]:
 
 def found_columns(connection: DuckDBPyConnection) -> list[str]:
     """Return the columns of the relation `synthetic`."""
-    return connection.sql("from synthetic limit 0").columns
+    return connection.sql(f"from {MAIN}.synthetic limit 0").columns
 
 
 def read_file(path: Path, sql: str) -> pa.Table:
@@ -340,7 +351,7 @@ def _register(connection: DuckDBPyConnection, lake: Lake, name: str, where: str 
     if lacking:  # A table of an earlier version of this package: the columns that it lacks are null.
         connection.register(f"raw_blank_{name}", blank)
         source = f"from ({source}) union all by name from raw_blank_{name}"
-    connection.execute(f"create view raw_{name} as {source}")
+    connection.execute(f"create temp view raw_{name} as {source}")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ A file begins with comment lines. First comes prose that says what it is for, th
 lines that are indented by four more spaces:
 
     -- needs: a, b              the relations it reads, which decides the order of definition; every file has it
+    -- in: main                  the schema that it is in; by default `detail` for what is in sql/base/, else `main`
     -- key: id                  the columns that name a row
     -- as: real                 columns that are not described here mean what they mean there
     -- argument n: meaning      of a macro
@@ -28,15 +29,20 @@ AREAS = (*RELATIONS, "macros")
 
 _FIELD = re.compile(r"(argument )?([a-z_][a-z0-9_]*):(?: (.+))?")
 _SCALAR = re.compile(r"create macro \w+\([^)]*\) as\n(?!table)")
+_SENTENCE = re.compile(r".*?\.(?= |$)")
 _INDENT = "    "
-_NAMED = ("needs", "key", "as", "example")
+_NAMED = ("needs", "in", "key", "as", "example")
+#: The schemas of the catalog: what is asked most, and the relations that it is made of.
+MAIN, DETAIL = "main", "detail"
+#: Views that are stored as tables when the catalog is published: a view that joins took 27 times a table's time.
+MATERIALISED = ("synthetic_weighted",)
 
 
 @dataclass(frozen=True)
 class Statement:
     """One file of `sql/`: its name, what it reads, its head as text, and the SQL itself; and the parts of the head:
-    what it is for, the columns that name a row, what columns mean and where those that are not told are, the arguments
-    of a macro, and a query that uses it."""
+    what it is for, the columns that name a row, what columns mean, the relation that describes the other columns, the
+    arguments of a macro, a query that uses it, and the schema that it is in. `stage` is the folder that it lies in."""
 
     name: str
     needs: tuple[str, ...]
@@ -48,6 +54,13 @@ class Statement:
     like: str | None = None
     arguments: Mapping[str, str] = field(default_factory=dict)
     example: str | None = None
+    schema: str = MAIN
+    stage: str = ""
+
+    @property
+    def place(self) -> str:
+        """Its name with its schema, as SQL reads it."""
+        return f"{self.schema}.{self.name}"
 
     @property
     def is_scalar(self) -> bool:
@@ -80,10 +93,13 @@ def read(area: str, name: str) -> Statement:
     if not purpose or "needs" not in fields:
         raise StoreError(f"{place} needs a comment that says what it is for, and one '-- needs:' line.")
     body = "\n".join(lines[len(head) :]).strip().rstrip(";")
+    schema = fields.get("in", DETAIL if area == "base" else MAIN)
+    if schema not in (MAIN, DETAIL):
+        raise StoreError(f"{place} is said to be in the schema {schema!r}, which is neither {MAIN} nor {DETAIL}.")
     return Statement(
         name,
         needs=_listed(fields["needs"]),
-        about="\n".join(line for line in head if not line.startswith("needs:")).strip(),
+        about="\n".join(line for line in head if not line.startswith(("needs:", "in:"))).strip(),
         sql=body,
         purpose=purpose,
         key=_listed(fields.get("key", "")),
@@ -91,6 +107,8 @@ def read(area: str, name: str) -> Statement:
         like=fields.get("as"),
         arguments={key.split()[1]: text for key, text in fields.items() if " " in key},
         example=fields.get("example"),
+        schema=schema,
+        stage=parts[2] if len(parts := place.split("/")) > 3 else "",
     )
 
 
@@ -106,6 +124,25 @@ def meanings(statement: Statement) -> dict[str, str]:
     if area is None:
         raise StoreError(f"sql/: {statement.name} is described as {statement.like!r}, which is no relation.")
     return meanings(read(area, statement.like)) | dict(statement.columns)
+
+
+def help_rows() -> list[dict[str, str | None]]:
+    """Return the rows of the relation `help`: what each relation and macro is for, those of the schema main first."""
+    found = sorted(((area, one) for area in AREAS for one in load(area)), key=lambda pair: (pair[1].place, pair[0]))
+    return [_help_row(area, one) for schema in (MAIN, DETAIL) for area, one in found if one.schema == schema]
+
+
+def _help_row(area: str, one: Statement) -> dict[str, str | None]:
+    stored = area == "base" or one.name in MATERIALISED
+    return {
+        "name": one.name,
+        "schema": one.schema,
+        "kind": "macro" if area == "macros" else "table" if stored else "view",
+        "summary": _SENTENCE.findall(one.purpose.replace("\n", " "))[0],
+        "purpose": one.purpose,
+        "key_columns": ", ".join(one.key) or None,
+        "example_query": one.example or f"from {one.place} limit 10",
+    }
 
 
 def _fields(place: str, lines: Iterable[str]) -> dict[str, str]:

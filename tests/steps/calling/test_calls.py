@@ -263,6 +263,7 @@ def everything(path: Path) -> dict[str, str]:
         for (name,) in ledger.execute("select name from sqlite_master where type = 'table'").fetchall():
             found[f"ledger {name}"] = str(ledger.execute(f"select * from {name}").fetchall())
     with duckdb.connect(str(path / CATALOG_NAME), read_only=True) as catalog:
+        catalog.execute("set search_path = 'main,detail'")
         names = catalog.sql("select table_name from duckdb_tables() union select view_name from duckdb_views() where "
                             "not internal").fetchall()  # fmt: skip
         found |= {f"catalog {name}": str(catalog.sql(f'from "{name}"').fetchall()) for (name,) in names}

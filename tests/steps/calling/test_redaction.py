@@ -117,6 +117,7 @@ def test_what_stood_there_is_in_no_relation_and_not_in_the_catalog(serve: Serve,
         workspace.sql("from redactions")
     publish_if_stale(workspace._context(), workspace.path / CATALOG_NAME)
     with duckdb.connect(str(workspace.path / CATALOG_NAME), read_only=True) as catalog:
+        catalog.execute("set search_path = 'main,detail'")
         names = [row[0] for row in catalog.sql("select table_name from duckdb_tables()").fetchall()]
         views = [row[0] for row in catalog.sql("select view_name from duckdb_views() where not internal").fetchall()]
         assert {"real", "calls", "attributes"} <= {*names, *views}

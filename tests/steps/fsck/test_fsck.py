@@ -264,7 +264,7 @@ CORRUPTIONS: dict[str, tuple[Callable[[Path], object], set[str], str]] = {
     "ledger's columns": (lambda w: ledger(w, "alter table calls drop column batch_id"), {"ledger"}, ERROR),
     "catalog": (lambda w: damage(w / "catalog.duckdb"), {"catalog"}, ERROR),
     "catalog's rows": (lambda w: rewritten_catalog(w, "delete from weights"), {"catalog"}, ERROR),
-    "old catalog": (lambda w: rewritten_catalog(w, "update catalog_state set state = 'x'"), {"catalog"}, LEFTOVER),
+    "old catalog": (lambda w: rewritten_catalog(w, "update detail.catalog_state set state = 0"), {"catalog"}, LEFTOVER),
     "writable catalog": (lambda w: (w / "catalog.duckdb").chmod(0o644), {"catalog"}, LEFTOVER),
     "orphan": (lambda w: write(w / "lance/weights.lance/data/orphan.lance"), {"files"}, LEFTOVER),
     "half a file": (lambda w: write(w / "synalign.toml.partial"), {"files"}, LEFTOVER),
@@ -416,7 +416,7 @@ def test_it_tells_when_another_writes_and_waits_for_nobody(root: Path) -> None:
 
 def test_the_command_says_what_to_do_and_exits_with_one(root: Path) -> None:
     number = len(CHECKS) + len(checks.all_checks())
-    assert inside.cli("fsck", root).stdout == f"{number} checks, schema 3: no problem.\n"
+    assert inside.cli("fsck", root).stdout == f"{number} checks, schema 4: no problem.\n"
     CORRUPTIONS["unfinished"][0](root)
     found = inside.cli("fsck", root)
     assert found.returncode == 0

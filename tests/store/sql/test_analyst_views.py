@@ -28,6 +28,7 @@ from tests.store.rows import (
     REAL,
     REJECTED,
     RUNS,
+    SETS,
     STRATA,
     SYNTHETIC,
     WEIGHTS,
@@ -49,6 +50,7 @@ def connection(request: pytest.FixtureRequest, measured: sa.Workspace) -> Iterat
         if request.param == "attached":
             found.execute(f"attach '{path}' as synalign (read_only)")
             found.execute("use synalign")
+        found.execute("set search_path = 'main,detail'")
         yield found
 
 
@@ -97,6 +99,14 @@ def test_weight_drift(connection, a: str, b: str):
     assert found[0]["records_only_a"] or found[0]["records_only_b"]
 
 
+def test_weight_drift_takes_names_of_sets_and_ids_of_runs(connection):
+    for a, b in (("strong", "another"), ("main", "strong")):
+        wanted = dicts(connection, f"from weight_drift('{SETS[a][0]}', '{SETS[b][0]}')")
+        assert [row["total_variation"] for row in wanted] != [0] * len(STRATA)
+        for given in (f"'{a}', '{b}'", f"'{a}', '{SETS[b][0]}'", f"run_b := '{b}', run_a := '{SETS[a][0]}'"):
+            assert dicts(connection, f"from weight_drift({given})") == wanted
+
+
 def test_a_run_has_not_drifted_from_itself(connection):
     for row in dicts(connection, "from weight_drift('align_new', (select run_id from weight_sets where is_current))"):
         assert (row["total_variation"], row["mean_abs_log_ratio"]) == (0, 0)
@@ -107,14 +117,15 @@ def test_a_run_has_not_drifted_from_itself(connection):
 @pytest.mark.parametrize(
     ("given", "name"),
     [
-        ("'align_old', 'nowhere'", "nowhere"), ("'nowhere', 'align_old'", "nowhere"), ("'align_old', null", ""),
+        ("'align_old', 'nowhere'", "nowhere"), ("'nowhere', 'align_old'", "nowhere"), ("'align_old', null", "null"),
         ("'align_old', 'align_killed'", "align_killed"), ("'cluster', 'align_old'", "cluster"),
     ],
 )  # fmt: skip
-def test_a_run_without_weights_is_an_error_that_says_where_ids_are(connection, given: str, name: str):
+def test_what_is_no_weight_set_and_no_align_run_is_an_error_that_lists_the_sets(connection, given: str, name: str):
     for head in ("from", "select count(*) from"):
         with pytest.raises(
-            duckdb.Error, match=f"there is no align run '{name}'. Their ids stand in the relation weight_sets"
+            duckdb.Error,
+            match=f"no weight set and no align run '{name}'. Weight sets: {', '.join(sorted(SETS))}. The ids",
         ):
             connection.sql(f"{head} weight_drift({given})").fetchall()
 
@@ -266,17 +277,17 @@ def test_accepted_costs(connection):
 
 def test_costs_without_prices_or_accepted_records_are_unknown(measured: sa.Workspace):
     connection = measured.connect()
-    connection.execute("create temp table kept as from checks; create or replace view checks as from kept")
+    connection.execute("create temp table kept as from checks; create or replace view detail.checks as from kept")
     connection.execute("update kept set accepted = false")
     (row,) = dicts(connection, "from accepted_costs")
     assert (row["accepted"], row["tokens_per_accepted"], row["usd_per_accepted"]) == (0, None, None)
     connection.execute("update kept set accepted = true")
-    connection.execute("create temp table paid as from calls; create or replace view calls as from paid")
+    connection.execute("create temp table paid as from calls; create or replace view detail.calls as from paid")
     connection.execute("update paid set cost_usd = null where step = 'reason'")
     (row,) = dicts(connection, "from accepted_costs")
     assert row["usd_per_accepted"] == near(0.625 / 4)
     assert row["usd_per_accepted_with_reason"] is None, "part of it is not known"
-    connection.execute("create temp table ran as from runs; create or replace view runs as from ran")
+    connection.execute("create temp table ran as from runs; create or replace view main.runs as from ran")
     connection.execute("update ran set inputs = ['select'] where run_id = 'generate'")
     (row,) = dicts(connection, "from accepted_costs")
     assert row["reason_run_id"] is None

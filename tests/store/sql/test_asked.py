@@ -55,7 +55,7 @@ def test_names_are_found_however_they_are_written(measured: sa.Workspace, monkey
 
 @pytest.mark.parametrize(
     "asked",
-    ["show tables", "describe", "desc", "from information_schema.tables", "from duckdb_views()",
+    ["show all tables", "describe", "desc", "from information_schema.tables", "from duckdb_views()",
      "from (show all tables)", "pragma show_tables", "from sqlite_master", "from pg_catalog.pg_views"],
 )  # fmt: skip
 def test_what_there_is_is_told_whole(measured: sa.Workspace, whole: DuckDBPyConnection, asked: str) -> None:

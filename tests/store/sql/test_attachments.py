@@ -195,6 +195,7 @@ def test_what_is_attached_is_only_read(workspace: sa.Workspace, warehouse: Path)
         ("sample_synthetic", "is a relation"),
         ("raw_runs", "has a meaning already"),
         ("MEMORY", "has a meaning already"),
+        ("Detail", "has a meaning already"),
         ("taken", "'Taken' is attached already"),
         ("order", "is a word of SQL"),
         ("Select", "is a word of SQL"),

@@ -27,11 +27,13 @@ from tests.store.comparing import comparable, rows
 AREAS = ("base", "views", "macros", "queries")
 FILES = [(area, name) for area in AREAS for name in resources.files(f"sql/{area}", ".sql")]
 RELATIONS = query.relation_names()
+PLACES = [statement.place for area in statements.RELATIONS for statement in statements.load(area)]
 _READ = """
 import json, sys
 import duckdb
 path, *names = sys.argv[1:]
 connection = duckdb.connect(path, read_only=True)
+connection.execute("set search_path = 'main,detail'")
 found = {}
 for name in names:
     relation = connection.sql(f"select to_json(x)::varchar as row from {name} as x")
@@ -58,7 +60,7 @@ def macro_calls(connection) -> list[str]:
     calls = [
         "(select assign_arm('u-17', 'x') as arm)",
         "changed_since('2020-01-01')", "sample_synthetic(50, seed := 3)", "sample_training_mix(50, seed := 3)",
-        f"synthetic_weighted_in('{last}')", f"weight_drift('{run}', (select run_id from weight_sets where is_current))",
+        f"synthetic_weighted_in('{last}')", f"weight_drift('{run}', '{last}')",
         "weight_extremes('*')",
     ]  # fmt: skip
     assert [call.removeprefix("(select ").partition("(")[0] for call in calls] == sorted(
@@ -78,12 +80,16 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> sa.Workspace:
 def test_every_file_says_what_it_is_and_what_it_needs(area: str, name: str):
     statement = statements.read(area, name)
     assert len(statement.about) > 20
-    known = set(RELATIONS)
-    assert set(statement.needs) <= known, "needs names relations there are"
-    used = {word for word in re.findall(r"\b(?:from|join)\s+([a-z_]+)", statement.sql) if word in known}
-    assert used <= set(statement.needs), "what it reads is among its needs"
+    assert set(statement.needs) <= set(RELATIONS), "needs names relations there are"
+    made = re.findall(r"(\w+)(?:\([\w, ]*\))? as (?:not materialized )?\(", statement.sql)
+    read = set(re.findall(r"\b(?:from|join)\s+([a-z_.]+)", statement.sql)) - set(made)
+    read |= set(re.findall(r"query_table\(concat\(attached_as \|\| '\.', '(.+?)'\)\)", statement.sql))
+    assert not read & set(RELATIONS), "every relation is read with its schema"
+    placed = {place for place in read if place.startswith(("main.", "detail."))}
+    assert placed <= set(PLACES)
+    assert {place.partition(".")[2] for place in placed} <= set(statement.needs), "what it reads is among its needs"
     raw = set(re.findall(r"\b(?:from|join)\s+raw_([a-z_]+)", statement.sql))
-    assert raw <= {*TABLES, "ledger", "label_names"}
+    assert raw <= {*TABLES, "ledger", "label_names", "help"}
 
 
 def test_names_are_unique_and_sorted():
@@ -117,11 +123,12 @@ def test_a_file_that_is_missing_is_said():
 @pytest.mark.parametrize("name", RELATIONS)
 def test_every_relation_runs_on_an_empty_workspace(name: str, empty: sa.Workspace):
     live = empty.sql(f"from {name}")
+    (place,) = (place for place in PLACES if place.endswith(f".{name}"))
     with duckdb.connect(str(empty.path / CATALOG_NAME), read_only=True) as connection:
-        published = connection.sql(f"from {name}")
+        published = connection.sql(f"from {place}")
         assert published.columns == live.columns
         assert [str(kind) for kind in published.types] == [str(kind) for kind in live.types]
-        assert published.pl().height == live.pl().height == 0
+        assert published.pl().height == live.pl().height == (len(statements.help_rows()) if name == "help" else 0)
 
 
 def test_the_macros_run_on_an_empty_workspace(empty: sa.Workspace):
@@ -133,7 +140,7 @@ def test_the_macros_run_on_an_empty_workspace(empty: sa.Workspace):
                 ("sample_training_mix(5)", "there are no weights"),
                 ("sample_training_mix(5, synthetic_share := 0)", "there are no real training records"),
                 ("synthetic_weighted_in('default')", r"There is no weight set 'default'; there are: none yet\."),
-                ("weight_drift('a', 'b')", "there is no align run 'a'"),
+                ("weight_drift('a', 'b')", r"no weight set and no align run 'a'\. Weight sets: none yet\."),
                 ("weight_extremes('good')", "no weighted record has the label 'good'; there are: none yet"),
             ):
                 with pytest.raises(duckdb.Error, match=said):
@@ -226,13 +233,81 @@ def test_the_catalog_is_read_through_attach(workspace: sa.Workspace, live):
     with duckdb.connect() as connection:
         connection.execute("create table orders as select id, 5 as price from (values ('x')) t(id)")
         connection.execute(f"attach '{workspace.path / CATALOG_NAME}' as reviews (read_only)")
-        for name in RELATIONS:
-            assert rows(connection, f"reviews.{name}") == rows(live, name), name
+        for place in PLACES:
+            assert rows(connection, f"reviews.{place}") == rows(live, place), place
         connection.execute("use reviews")
         for call in macro_calls(live):
             assert rows(connection, call) == rows(live, call), call
         with pytest.raises(duckdb.Error, match="read-only"):
             connection.execute("delete from reviews.real")
+
+
+@pytest.mark.parametrize("name", ["reviews", "Reviews of 2026"])
+def test_macros_find_their_tables_in_a_catalog_that_is_attached_under_any_name(measured: sa.Workspace, name: str):
+    live = measured.connect()
+    with duckdb.connect() as connection:
+        connection.execute("create table real as select 1 as misleading")
+        connection.execute("create schema detail; create table detail.weight_sets as select 1 as misleading")
+        connection.execute(f"""attach '{measured.path / CATALOG_NAME}' as "{name}" (read_only)""")
+        for call in macro_calls(live):
+            if "assign_arm" in call:
+                qualified = call.replace("assign_arm", f'"{name}".assign_arm')
+            else:
+                qualified = f'"{name}".{call[:-1]}, attached_as := \'"{name}"\')'
+            assert rows(connection, qualified) == rows(live, call), call
+
+
+def test_what_people_ask_is_in_the_schema_main(measured: sa.Workspace):
+    with duckdb.connect(str(measured.path / CATALOG_NAME), read_only=True) as published:
+        shown = [row[0] for row in published.sql("show tables").fetchall()]
+        main = {one.name for area in statements.RELATIONS for one in statements.load(area) if one.schema == "main"}
+        assert set(shown) == main
+        assert len(shown) <= 25, "somebody who looks finds what to ask: say `in: detail` of what is asked least"
+        assert {"real", "synthetic", "synthetic_weighted", "alignment_summary", "runs", "weights", "help"} <= main
+        with pytest.raises(duckdb.Error, match=r"detail\.clusters"):
+            published.sql("from clusters")
+        published.execute("set search_path = 'main,detail'")
+        assert rows(published, "clusters") == rows(published, "detail.clusters") != []
+    assert [row[0] for row in measured.sql(" SHOW  tables;").fetchall()] == shown
+    with measured.connect() as live:
+        assert [row[0] for row in live.sql("show tables from memory.main").fetchall()] == shown
+        assert set(RELATIONS) <= {row[0] for row in live.sql("show tables").fetchall()}
+
+
+def test_help_says_what_everything_is_for_with_a_query_that_runs(measured: sa.Workspace):
+    found = measured.sql("from help").pl()
+    assert sorted(found["name"]) == sorted([*RELATIONS, *(one.name for one in statements.load("macros"))])
+    assert found["schema"].to_list() == sorted(found["schema"], reverse=True), "what people ask comes first"
+    assert found.filter(pl.col("key_columns").is_null())["name"].to_list() == ["assign_arm"]
+    for name, summary, purpose in found.select("name", "summary", "purpose").iter_rows():
+        assert purpose.replace("\n", " ").startswith(summary), name
+        assert 20 < len(summary) < 320, (name, summary)
+    with duckdb.connect(str(measured.path / CATALOG_NAME), read_only=True) as published, measured.connect() as live:
+        kinds = published.sql(
+            "select table_name, 'table' from duckdb_tables() union all "
+            "select view_name, 'view' from duckdb_views() where not internal"
+        )
+        stored = dict(kinds.fetchall())
+        assert stored.pop("catalog_state") == "table"
+        assert dict(found.filter(pl.col("kind") != "macro").select("name", "kind").rows()) == stored
+        for name, example in found.select("name", "example_query").iter_rows():
+            for old, new in (("'defect'", "'good'"), ("'default'", "'main'"), ("'capped'", "'strong'")):
+                example = example.replace(old, new)
+            assert name in example
+            found_there, found_here = (rows(connection, f"({example})") for connection in (published, live))
+            assert found_there == found_here or ("limit" in example and len(found_there) == len(found_here)), name
+
+
+def test_a_catalog_of_another_layout_is_replaced(blank: Path):
+    workspace = small(blank)
+    path = blank / CATALOG_NAME
+    path.unlink()
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("create table catalog_state as select 'a state of schema 3' as state")
+    assert catalog.published_state(path) is None
+    workspace.publish()
+    with duckdb.connect(str(path), read_only=True) as connection:
+        assert connection.sql("from detail.run_order").fetchall()
 
 
 def small(path: Path) -> sa.Workspace:

@@ -73,7 +73,7 @@ def test_every_argument_of_a_macro_is_described(name: str):
 def test_the_examples_run(live):
     for statement in STATEMENTS.values():
         if statement.example:
-            example = statement.example.replace("<run_id>", "align_old").replace("'default'", "'main'")
+            example = statement.example.replace("'default'", "'main'").replace("'capped'", "'strong'")
             live.sql(example.replace("'defect'", "'good'")).fetchall()
 
 

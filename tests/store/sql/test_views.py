@@ -139,6 +139,7 @@ def test_what_personal_data_stood_for_is_in_no_relation(measured: sa.Workspace):
     with pytest.raises(SqlError, match="redactions"):
         measured.sql("from redactions")
     with duckdb.connect(str(measured.path / CATALOG_NAME), read_only=True) as catalog:
+        catalog.execute("set search_path = 'main,detail'")
         names = [row[0] for row in catalog.sql("select table_name from duckdb_tables()").fetchall()]
         names += [row[0] for row in catalog.sql("select view_name from duckdb_views() where not internal").fetchall()]
         assert not [name for name in names if "redact" in name]

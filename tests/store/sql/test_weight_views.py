@@ -240,7 +240,7 @@ def test_coverage_gaps(measured: sa.Workspace):
 def test_coverage_gaps_without_clusters_are_by_label(measured: sa.Workspace):
     connection = measured.connect()
     blank = "select 'real' as origin, '' as id, 0::bigint as cluster_id, 0.0 as distance where false"
-    connection.execute(f"create or replace view cluster_members as {blank}")
+    connection.execute(f"create or replace view detail.cluster_members as {blank}")
     found = connection.sql("from coverage_gaps").pl().to_dicts()
     assert found == gaps(clustered=False)
     assert len(found) == 3

@@ -1,0 +1,14 @@
+-- What there is to ask: every relation and macro, what it is for, and how to begin with it. `select * from
+-- duckdb_columns()` has the meaning of each column, in the published catalog.
+-- in: main
+-- example: select name, purpose, example_query from help where schema = 'main' order by name
+-- key: name
+-- name: its name
+-- schema: `main`: what is asked most; or `detail`: the rest, which is read as `detail.name`
+-- kind: `table` (stored in the published catalog), `view` (computed when it is read) or `macro` (called with arguments)
+-- summary: what it is for, in a sentence
+-- purpose: what it is for, in full
+-- key_columns: the columns that name one row of it, with commas between them; null for a macro that returns one value
+-- example_query: a query to begin with
+-- needs:
+select name, schema, kind, summary, purpose, key_columns, example_query from raw_help
