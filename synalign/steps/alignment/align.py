@@ -27,8 +27,9 @@ from synalign.steps.alignment.measure import measure
 from synalign.steps.alignment.notes import embedded_model_note, warnings
 from synalign.steps.alignment.strength import curve_summary, describe, settle
 from synalign.steps.alignment.weighting import Weighting
-from synalign.steps.core.context import Context, Outcome, finish, reuse
+from synalign.steps.core.context import Context, Outcome
 from synalign.steps.core.reading import record_runs
+from synalign.steps.core.run_step import finish, reuse
 from synalign.steps.embedding import embed as embedding
 from synalign.steps.forget.tombstones import forget_runs
 from synalign.steps.selection.cluster import assign_new
@@ -64,7 +65,7 @@ def align(context: Context, request: AlignRequest) -> Outcome:
     plan = Plan("align", parameters, align_inputs(context, chosen.run_id), context.config.seed, version=ALIGN_VERSION)
     done = context.journal.get(plan.run_id)
     if done is not None:
-        outcome = reuse(context, done)
+        outcome = reuse(context, done, clock)
         measure(context, done)
         return outcome
     context.journal.sweep(("weights", "alignments", "label_quality", "strength_curve"))

@@ -30,8 +30,9 @@ from synalign.numerics.statistics.two_sample import (
 from synalign.steps.alignment.inputs import Side, Strata, find_strata, read_sides, rows_of_strata
 from synalign.steps.alignment.kernel import EXACT, RANDOM, stored_kernel
 from synalign.steps.alignment.weight_sets import fitted_run, settings_of, weighted_records
-from synalign.steps.core.context import Context, Outcome, finish, reuse
+from synalign.steps.core.context import Context, Outcome
 from synalign.steps.core.reading import record_runs, require_real
+from synalign.steps.core.run_step import finish, reuse
 from synalign.steps.embedding import embed as embedding
 from synalign.steps.forget.tombstones import forget_runs
 from synalign.store.lake.journal import Clock, Plan, Run
@@ -83,7 +84,7 @@ def measure(context: Context, run: Run) -> Outcome:
     plan = Plan("measure", {}, inputs, context.config.seed, version=_VERSION)
     done = context.journal.get(plan.run_id)
     if done is not None:
-        return reuse(context, done)
+        return reuse(context, done, clock)
     context.journal.sweep(_TABLES)
     context.progress("measuring", 0, 1)
     fitted = fitted_run(context, run)

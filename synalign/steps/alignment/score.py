@@ -40,8 +40,9 @@ from synalign.steps.alignment.measure import measure
 from synalign.steps.alignment.notes import listed
 from synalign.steps.alignment.weight_sets import find_set, fitted_run, settings_of
 from synalign.steps.alignment.weighting import distance_columns
-from synalign.steps.core.context import Context, Outcome, finish, reuse
+from synalign.steps.core.context import Context, Outcome
 from synalign.steps.core.reading import records
+from synalign.steps.core.run_step import finish, reuse
 from synalign.steps.embedding import embed as embedding
 from synalign.store.lake.journal import Clock, Plan, Run
 from synalign.store.lake.lake import quote
@@ -77,7 +78,7 @@ def score(context: Context, request: ScoreRequest) -> Outcome:
     plan = Plan("align", parameters, align_inputs(context, chosen.run_id), context.config.seed, version=ALIGN_VERSION)
     done = context.journal.get(plan.run_id)
     if done is not None:
-        outcome = reuse(context, done)
+        outcome = reuse(context, done, clock)
         measure(context, done)
         return replace(outcome, step="score")
     context.journal.sweep(("weights", "alignments", "label_quality", "strength_curve"))

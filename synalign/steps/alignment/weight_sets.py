@@ -8,9 +8,10 @@ import polars as pl
 
 from synalign.config import Align, parse
 from synalign.errors import NotReadyError, UsageError
-from synalign.steps.core.context import Context, Outcome, reuse
+from synalign.steps.core.context import Context, Outcome
 from synalign.steps.core.reading import records
-from synalign.store.lake.journal import Run
+from synalign.steps.core.run_step import reuse
+from synalign.store.lake.journal import Clock, Run
 from synalign.store.lake.lake import quote
 from synalign.store.lake.schemas import SYNTHETIC
 
@@ -41,7 +42,7 @@ def use_set(context: Context, name: str) -> Outcome:
         NotReadyError, UsageError: as `find_set`.
     """
     run = find_set(context, name)
-    outcome = reuse(context, run)
+    outcome = reuse(context, run, Clock())
     changed = bool(outcome.notes)
     note = f"{name} is the current weight set" + ("" if changed else " already")
     return Outcome("weights", run.run_id, not changed, {"weight_set": name, "records": run.counts["records"]}, (note,))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from synalign.config import Config
-from synalign.store.lake.journal import Clock, Journal, Plan, Run
+from synalign.store.lake.journal import Clock, Journal
 from synalign.store.lake.lake import Lake
 from synalign.store.ledger.ledger import Ledger
 
@@ -52,6 +52,7 @@ class Outcome:
     reused: the run was there already and nothing was computed.
     counts: what was written or found, by name.
     notes: what a person should know, in plain sentences.
+    seconds: how long the caller waited. parts: of them, by what was done: `write`, `compute` and others.
     """
 
     step: str
@@ -60,22 +61,8 @@ class Outcome:
     counts: Mapping[str, Any]
     notes: Sequence[str] = field(default=())
     seconds: float = 0.0
+    parts: Mapping[str, float] = field(default_factory=dict)
 
-
-def reuse(context: Context, run: Run) -> Outcome:
-    """Make a finished run current again, if it is not, and say so."""
-    notes = ("gone back to an earlier run",) if context.journal.activate(run) else ()
-    return Outcome(run.step, run.run_id, True, run.counts, notes)
-
-
-def finish(
-    context: Context,
-    plan: Plan,
-    clock: Clock,
-    counts: Mapping[str, Any],
-    notes: Sequence[str] = (),
-    tables: Sequence[str] = (),
-) -> Outcome:
-    """Write the row that makes a run visible, last of all, and return its outcome."""
-    context.journal.finish(plan, clock, counts, notes, tables)
-    return Outcome(plan.step, plan.run_id, False, dict(counts), tuple(notes), clock.seconds)
+    def timed(self, clock: Clock) -> Outcome:
+        """Return the same outcome with the time that has passed by a clock."""
+        return replace(self, seconds=clock.seconds, parts=clock.split())

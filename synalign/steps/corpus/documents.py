@@ -11,8 +11,9 @@ import polars as pl
 
 from synalign.config import IngestDocumentsRequest
 from synalign.errors import InputError, NotReadyError
-from synalign.steps.core.context import Context, Outcome, finish
+from synalign.steps.core.context import Context, Outcome
 from synalign.steps.core.reading import document_runs, records
+from synalign.steps.core.run_step import finish
 from synalign.steps.corpus.ingest import add_own_columns, other_own_values, short
 from synalign.store.files import files
 from synalign.store.files.records import Columns, Records, to_records

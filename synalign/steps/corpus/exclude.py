@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from synalign import ids
-from synalign.steps.core.context import Context, Outcome, finish
+from synalign.steps.core.context import Context, Outcome
+from synalign.steps.core.run_step import Result, run_step
 from synalign.store.lake.journal import Clock, Plan
 
 
@@ -22,8 +23,6 @@ def exclude(context: Context, record_ids: list[str], reason: str, *, excluded: b
     parameters = {"records": ids.digest(names), "reason": reason, "excluded": excluded}
     # The run before is part of the name: excluding, taking back and excluding again are three runs.
     plan = Plan("exclude", parameters, [run.run_id for run in last[-1:]])
-    context.journal.sweep(("exclusions",))
-    rows = [{"run_id": plan.run_id, "id": name, "excluded": excluded, "reason": reason} for name in names]
-    context.lake.insert_rows("exclusions", rows)
+    rows = [{"id": name, "excluded": excluded, "reason": reason} for name in names]
     notes = (f"{len(names)} records {verb}; run align again to have the weights of the others sum to 1",)
-    return finish(context, plan, clock, {verb: len(names)}, notes, ("exclusions",))
+    return run_step(context, clock, plan, lambda: Result({"exclusions": rows}, {verb: len(names)}, notes))

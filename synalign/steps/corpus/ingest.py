@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from synalign.config import IngestRequest
 from synalign.errors import InputError
-from synalign.steps.core.context import Context, Outcome, finish
+from synalign.steps.core.context import Context, Outcome
+from synalign.steps.core.run_step import finish
 from synalign.steps.forget.tombstones import without_forgotten
 from synalign.store.files import files
 from synalign.store.files.columns import json_lines

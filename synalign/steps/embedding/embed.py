@@ -16,8 +16,9 @@ import pyarrow as pa
 from synalign.config import Embed, EmbedRequest, override
 from synalign.errors import NotReadyError, UsageError
 from synalign.llm.transport.endpoints import resolved_base_url
-from synalign.steps.core.context import Context, Outcome, finish
+from synalign.steps.core.context import Context, Outcome
 from synalign.steps.core.reading import document_runs, record_runs, records, require_real
+from synalign.steps.core.run_step import Result, run_step
 from synalign.steps.corpus.documents import documents
 from synalign.steps.embedding.fitting import fit_sources, fit_texts
 from synalign.steps.forget.tombstones import last_forgotten
@@ -66,9 +67,7 @@ def embed(context: Context, request: EmbedRequest) -> Outcome:
     require_real(context)
     embedder = None if request.refit else find(context, settings)
     embedder = embedder or fit(context, settings)
-    run = context.journal.get(embedder.run_id)
-    assert run is not None
-    context.journal.activate(run)
+    context.journal.activate(context.journal.require(embedder.run_id))
     return apply(context, embedder, with_documents=True)
 
 
@@ -208,7 +207,6 @@ def fit(context: Context, settings: Embed) -> Embedder:
     done = context.journal.get(plan.run_id)
     if done is not None:
         return named(context, name)
-    context.journal.sweep(("embedders",))
     fitted_on: list[str] = []
     texts: list[str] = []
     weights: list[int] = []
@@ -225,7 +223,6 @@ def fit(context: Context, settings: Embed) -> Embedder:
         state, dimensions = lsa.to_bytes(), lsa.dimensions
         context.progress("fitting the embedder", 1, 1)
     row = {
-        "run_id": plan.run_id,
         "name": name,
         "model": settings.model,
         "dimensions": dimensions,
@@ -233,8 +230,8 @@ def fit(context: Context, settings: Embed) -> Embedder:
         "texts": len(texts),
         "state": state,
     }
-    context.lake.insert_rows("embedders", [row])
-    finish(context, plan, clock, {"embedder": name, "texts": len(texts), "dimensions": dimensions})
+    counts = {"embedder": name, "texts": len(texts), "dimensions": dimensions}
+    run_step(context, clock, plan, lambda: Result({"embedders": [row]}, counts))
     return Embedder(name, plan.run_id, settings, context.config.seed, tuple(fitted_on))
 
 
@@ -272,9 +269,7 @@ def apply(context: Context, embedder: Embedder, with_documents: bool = False) ->
     if not missing:
         if not work:
             raise NotReadyError("There are no records to embed. Ingest some first.")
-        last = context.journal.get(work[-1][2].run_id)
-        assert last is not None
-        return Outcome("embed", last.run_id, True, {"embedder": embedder.name, "records": 0})
+        return Outcome("embed", work[-1][2].run_id, True, {"embedder": embedder.name, "records": 0})
     encode = encoder(context, embedder)
     for origin, source, plan, _ in missing:
         count += _embed_source(context, embedder, encode, origin, source, plan)

@@ -21,7 +21,8 @@ from synalign.numerics.evaluation.learning_curve import worth
 from synalign.numerics.evaluation.mixtures import REFERENCE, Method
 from synalign.numerics.statistics.intervals import t_interval
 from synalign.steps.alignment.align import align_inputs
-from synalign.steps.core.context import Context, Outcome, finish, reuse
+from synalign.steps.core.context import Context, Outcome
+from synalign.steps.core.run_step import Result, run_step
 from synalign.steps.embedding import embed as embedding
 from synalign.steps.evaluation.ablation import Verdict, draw, judge_draw
 from synalign.steps.evaluation.data import CURRENT, Judged, as_arrays, methods_of, read_labelled
@@ -91,48 +92,42 @@ def _evaluate(context: Context, settings: Evaluate, embedder: str | None, *, cur
         inputs.append(current.run_id)
     step = "learning_curve" if curve else "evaluate"
     plan = Plan(step, parameters, inputs, context.config.seed, version=_VERSION)
-    done = context.journal.get(plan.run_id)
-    if done is not None:
-        return reuse(context, done)
-    context.journal.sweep(_TABLES)
-    seed = child_seed(context.config.seed, "evaluate")
-    used = current if CURRENT in rows else None
-    judged = as_arrays(context, frames, align, chosen.name, used, seed)
-    sizes = _sizes(judged, settings) if curve else [_size(len(judged.real), settings.real, settings, "real training")]
-    written = _size(len(judged.synthetic), settings.synthetic, settings, "synthetic")
-    notes = [*judged.notes, *_cautions(judged, align.model_dump(), sizes, written, curve)]
-    total, verdicts = settings.seeds * len(sizes) * len(rows), dict[tuple[str, int], list[Verdict]]()
-    count = 0
 
-    def told() -> None:
-        nonlocal count
-        count += 1
-        context.progress("evaluating", count, total)
+    def work() -> Result:
+        seed = child_seed(context.config.seed, "evaluate")
+        used = current if CURRENT in rows else None
+        judged = as_arrays(context, frames, align, chosen.name, used, seed)
+        sizes = (
+            _sizes(judged, settings) if curve else [_size(len(judged.real), settings.real, settings, "real training")]
+        )
+        written = _size(len(judged.synthetic), settings.synthetic, settings, "synthetic")
+        notes = [*judged.notes, *_cautions(judged, align.model_dump(), sizes, written, curve)]
+        total, verdicts = settings.seeds * len(sizes) * len(rows), dict[tuple[str, int], list[Verdict]]()
+        count = 0
 
-    context.progress("evaluating", 0, total)
-    for size in sizes:
-        for number in range(settings.seeds):
-            drawn = draw(judged, child_seed(seed, number), size, written)
-            for verdict in judge_draw(judged, drawn, rows, trained, align, told):
-                verdict.row["seed"] = number
-                verdicts.setdefault((verdict.row["method"], size), []).append(verdict)
-    table = [
-        {"run_id": plan.run_id, "embedder": chosen.name} | verdict.row
-        for found in verdicts.values()
-        for verdict in found
-    ]
-    context.lake.insert_rows("evaluations", table)
-    figures = [
-        {"run_id": plan.run_id, "split": "test", "seed": context.config.seed} | row
-        for size in sizes
-        for row in _figures(verdicts, rows, size, f"@{size}" if curve else "")
-    ]
-    if curve:
-        common = {"run_id": plan.run_id, "split": "test", "seed": context.config.seed}
-        figures += [common | row for row in _worth(verdicts, rows, sizes, seed)]
-    context.lake.insert_rows("metrics", figures)
-    counts = _counts(verdicts, rows, sizes, settings, judged)
-    return finish(context, plan, clock, counts, notes, _TABLES)
+        def told() -> None:
+            nonlocal count
+            count += 1
+            context.progress("evaluating", count, total)
+
+        context.progress("evaluating", 0, total)
+        for size in sizes:
+            for number in range(settings.seeds):
+                drawn = draw(judged, child_seed(seed, number), size, written)
+                for verdict in judge_draw(judged, drawn, rows, trained, align, told):
+                    verdict.row["seed"] = number
+                    verdicts.setdefault((verdict.row["method"], size), []).append(verdict)
+        table = [{"embedder": chosen.name} | verdict.row for found in verdicts.values() for verdict in found]
+        common = {"split": "test", "seed": context.config.seed}
+        figures = [
+            common | row for size in sizes for row in _figures(verdicts, rows, size, f"@{size}" if curve else "")
+        ]
+        if curve:
+            figures += [common | row for row in _worth(verdicts, rows, sizes, seed)]
+        counts = _counts(verdicts, rows, sizes, settings, judged)
+        return Result({"evaluations": table, "metrics": figures}, counts, notes)
+
+    return run_step(context, clock, plan, work)
 
 
 def _size(there: int, wanted: int | None, settings: Evaluate, what: str) -> int:

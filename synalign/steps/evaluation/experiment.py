@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from synalign.experiments.analysis import Findings, Question, analyse, sentence
 from synalign.experiments.log import LOG
-from synalign.steps.core.context import Context, finish
+from synalign.steps.core.context import Context
+from synalign.steps.core.run_step import finish
 from synalign.store.lake.journal import Clock, Plan
 from synalign.store.lake.schemas import TABLES
 from synalign.store.sql import attachments

@@ -10,8 +10,9 @@ from synalign.errors import UsageError
 from synalign.ids import child_seed
 from synalign.llm.validation.leakage import Leakage
 from synalign.steps.alignment.weight_sets import find_set, fitted_run, settings_of
-from synalign.steps.core.context import Context, Outcome, finish, reuse
+from synalign.steps.core.context import Context, Outcome
 from synalign.steps.core.reading import record_runs
+from synalign.steps.core.run_step import Result, run_step
 from synalign.steps.embedding import embed as embedding
 from synalign.steps.evaluation.text_figures import figures
 from synalign.steps.evaluation.text_samples import MIN_TEXTS, choose_texts, read_records
@@ -36,6 +37,7 @@ def text_quality(context: Context, request: TextQualityRequest) -> Outcome:
         NotReadyError: without real training records, or synthetic ones, or the weights of a set that is named.
         UsageError: if there is no such set, or a number is out of range.
     """
+    clock = Clock()
     weight_set, sample, seed = request.weight_set, request.sample, request.seed
     if isinstance(sample, bool) or not isinstance(sample, int) or not MIN_TEXTS <= sample <= _MOST:
         raise UsageError(f"sample must be a whole number of texts from {MIN_TEXTS} to {_MOST:,}; given: {sample!r}.")
@@ -49,33 +51,30 @@ def text_quality(context: Context, request: TextQualityRequest) -> Outcome:
     parameters = {"weight_set": name, "sample": sample, "copied": copied, "near_duplicate": near}
     start = context.config.seed if seed is None else seed
     plan = Plan(STEP, parameters | {"embedder": chosen.name}, _inputs(context, run, chosen.run_id), start, 0, _VERSION)
-    done = context.journal.get(plan.run_id)
-    if done is not None:
-        return reuse(context, done)
-    clock = Clock()
-    context.journal.sweep(("metrics",))
-    context.progress("comparing texts", 0, 2)
-    inner = child_seed(start, STEP)
-    texts = choose_texts(context, found, chosen.name, sample, inner)
-    leakage, base = (
-        Leakage(sources, texts.test, float(copied), float(near)) for sources in (texts.sources, texts.others)
-    )
-    context.progress("comparing texts", 1, 2)
-    common = {
-        "run_id": plan.run_id,
-        "weights_run_id": None if run is None else run.run_id,
-        "weight_set": name,
-        "split": texts.split,
-        "seed": start,
-    }
-    rows = [common | row for row in figures(texts, leakage, base, inner)]
-    context.lake.insert_rows("metrics", rows)
-    context.progress("comparing texts", 2, 2)
-    notes = [*texts.notes, *([] if run is None else stale_weights(context, run))]
-    counts: dict[str, Any] = {"weight_set": name, "split": texts.split, "reference": len(texts.reference)}
-    counts["texts"] = max((len(side.drawn) for side in texts.sides), default=0)
-    counts |= {f"mauve_{row['scope']}": row["value"] for row in rows if row["metric"] == "mauve"}
-    return finish(context, plan, clock, counts, notes, ("metrics",))
+
+    def work() -> Result:
+        context.progress("comparing texts", 0, 2)
+        inner = child_seed(start, STEP)
+        texts = choose_texts(context, found, chosen.name, sample, inner)
+        leakage, base = (
+            Leakage(sources, texts.test, float(copied), float(near)) for sources in (texts.sources, texts.others)
+        )
+        context.progress("comparing texts", 1, 2)
+        common = {
+            "weights_run_id": None if run is None else run.run_id,
+            "weight_set": name,
+            "split": texts.split,
+            "seed": start,
+        }
+        rows = [common | row for row in figures(texts, leakage, base, inner)]
+        context.progress("comparing texts", 2, 2)
+        notes = [*texts.notes, *([] if run is None else stale_weights(context, run))]
+        counts: dict[str, Any] = {"weight_set": name, "split": texts.split, "reference": len(texts.reference)}
+        counts["texts"] = max((len(side.drawn) for side in texts.sides), default=0)
+        counts |= {f"mauve_{row['scope']}": row["value"] for row in rows if row["metric"] == "mauve"}
+        return Result({"metrics": rows}, counts, notes)
+
+    return run_step(context, clock, plan, work)
 
 
 def _embedder(context: Context, run: Run | None) -> embedding.Embedder:

@@ -14,8 +14,9 @@ from synalign.llm.prompting.vocabulary import Value, spelt, value_of
 from synalign.steps.calling.jobs import fold, require_usable
 from synalign.steps.calling.prompt_runner import Asker, request_parameters, settings_for
 from synalign.steps.calling.redaction import Redaction
-from synalign.steps.core.context import Context, Outcome, finish, reuse
+from synalign.steps.core.context import Context, Outcome
 from synalign.steps.core.reading import record_runs, records
+from synalign.steps.core.run_step import Result, run_step
 from synalign.steps.generation.vocabulary import known_values, merge, normalised
 from synalign.store.lake.journal import Clock, Plan
 from synalign.store.lake.schemas import ORIGINS, REAL
@@ -57,64 +58,62 @@ def annotate(context: Context, request: AnnotateRequest) -> Outcome:
     reasoned = context.journal.current("reason")
     inputs = [run.run_id for run in record_runs(context, origin)] + ([reasoned.run_id] if reasoned else [])
     plan = Plan("annotate", parameters, inputs, context.config.seed)
-    done = context.journal.get(plan.run_id)
-    if done is not None:
-        return reuse(context, done)
-    chosen = _by_hash(frame, section.sample)
-    redaction = Redaction(context, settings.redact)
-    wanted = [{"name": name, "kind": "category", "values": known.get(name, [])} for name in names]
-    asker = Asker(context, plan, settings, section.prompt, AnnotationList)
-    jobs, shown = [], []
-    for start in range(0, chosen.height, section.batch):
-        part = chosen.slice(start, section.batch)
-        texts = [redaction.redact(text) if origin == REAL else text for text in part["text"]]
-        numbered = [{"number": number, "text": text} for number, text in enumerate(texts, start=1)]
-        variables = {"task": context.config.task, "attributes": wanted, "records": numbered}
-        jobs.append(asker.job(variables, ("annotate", origin)))
-        shown.append(part["id"].to_list())
-    redaction.keep()
-    answers = asker.ask(jobs)
-    usable = sum(len(answer.value.annotations) for _, answer in answers.answered)
-    require_usable(context, plan.step, answers.calls, usable, answers.refused)
-    said = {job.request.call_id: answer for job, answer in answers.answered}
-    asked = {spelt(name): name for name in names}
-    found: dict[tuple[str, str], tuple[str, Value]] = {}
-    # Parts with the same texts are one request: each is told the same.
-    for job, names_shown in zip(jobs, shown, strict=True):
-        answer = said.get(job.request.call_id)
-        if answer is None:
-            continue
-        for item in answer.value.annotations:
-            name = asked.get(spelt(item.name))
-            if name is not None and 1 <= item.number <= len(names_shown) and spelt(item.value):
-                value = value_of(name, "category", item.value)
-                found.setdefault((names_shown[item.number - 1], name), (answer.call_id, value))
-    calls, refused = set(answers.calls), answers.refused
-    ends: dict[tuple[str, str], str] = {}
-    if stated.merge:
-        merger = Asker(context, plan, settings, stated.merge_prompt, MergeList)
-        ends, merging = merge(merger, [value for _, value in found.values()])
-        calls |= set(merging.calls)
-        refused = refused + merging.refused
-    context.journal.sweep(("annotations", "rejections"))
-    fold(context, calls)
-    rows = _rows(plan.run_id, origin, found, ends)
-    context.lake.insert_rows("annotations", rows)
-    context.lake.insert_rows("rejections", refused)
-    counts = {"origin": origin, "records": chosen.height, "annotations": len(rows), "rejections": len(refused)}
-    missing = chosen.height * len(names) - len(rows)
-    notes = [f"{missing} of {chosen.height * len(names)} values were not stated"] if missing else []
-    return finish(context, plan, clock, counts, notes, ("calls", "annotations"))
+
+    def work() -> Result:
+        chosen = _by_hash(frame, section.sample)
+        redaction = Redaction(context, settings.redact)
+        wanted = [{"name": name, "kind": "category", "values": known.get(name, [])} for name in names]
+        asker = Asker(context, plan, settings, section.prompt, AnnotationList)
+        jobs, shown = [], []
+        for start in range(0, chosen.height, section.batch):
+            part = chosen.slice(start, section.batch)
+            texts = [redaction.redact(text) if origin == REAL else text for text in part["text"]]
+            numbered = [{"number": number, "text": text} for number, text in enumerate(texts, start=1)]
+            variables = {"task": context.config.task, "attributes": wanted, "records": numbered}
+            jobs.append(asker.job(variables, ("annotate", origin)))
+            shown.append(part["id"].to_list())
+        redaction.keep()
+        answers = asker.ask(jobs)
+        usable = sum(len(answer.value.annotations) for _, answer in answers.answered)
+        require_usable(context, plan.step, answers.calls, usable, answers.refused)
+        said = {job.request.call_id: answer for job, answer in answers.answered}
+        asked = {spelt(name): name for name in names}
+        found: dict[tuple[str, str], tuple[str, Value]] = {}
+        # Parts with the same texts are one request: each is told the same.
+        for job, names_shown in zip(jobs, shown, strict=True):
+            answer = said.get(job.request.call_id)
+            if answer is None:
+                continue
+            for item in answer.value.annotations:
+                name = asked.get(spelt(item.name))
+                if name is not None and 1 <= item.number <= len(names_shown) and spelt(item.value):
+                    value = value_of(name, "category", item.value)
+                    found.setdefault((names_shown[item.number - 1], name), (answer.call_id, value))
+        calls, refused = set(answers.calls), answers.refused
+        ends: dict[tuple[str, str], str] = {}
+        if stated.merge:
+            merger = Asker(context, plan, settings, stated.merge_prompt, MergeList)
+            ends, merging = merge(merger, [value for _, value in found.values()])
+            calls |= set(merging.calls)
+            refused = refused + merging.refused
+        fold(context, calls)
+        rows = _rows(origin, found, ends)
+        counts = {"origin": origin, "records": chosen.height, "annotations": len(rows), "rejections": len(refused)}
+        missing = chosen.height * len(names) - len(rows)
+        notes = [f"{missing} of {chosen.height * len(names)} values were not stated"] if missing else []
+        return Result({"annotations": rows, "rejections": refused}, counts, notes)
+
+    return run_step(context, clock, plan, work, reads=("calls",))
 
 
 def _rows(
-    run_id: str, origin: str, found: dict[tuple[str, str], tuple[str, Value]], ends: dict[tuple[str, str], str]
+    origin: str, found: dict[tuple[str, str], tuple[str, Value]], ends: dict[tuple[str, str], str]
 ) -> list[dict[str, Any]]:
     rows = []
     for (record_id, _), (call_id, stated) in found.items():
         value = normalised([stated], ends)[0]
         fields = {name: getattr(value, name) for name in ("name", "kind", "value", "stated", "number")}
-        rows.append({"run_id": run_id, "origin": origin, "id": record_id, "call_id": call_id, **fields})
+        rows.append({"origin": origin, "id": record_id, "call_id": call_id, **fields})
     return rows
 
 

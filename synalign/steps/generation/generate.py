@@ -25,8 +25,9 @@ from synalign.steps.calling.prompt_runner import (
     settings_for,
 )
 from synalign.steps.calling.redaction import Redaction
-from synalign.steps.core.context import Context, Outcome, finish, reuse
+from synalign.steps.core.context import Context, Outcome
 from synalign.steps.core.reading import records, require_real
+from synalign.steps.core.run_step import Result, run_step
 from synalign.steps.corpus.documents import document_ids, sampled_documents
 from synalign.steps.generation.requests import Brief, briefs, document_briefs, query_variables, variables
 from synalign.steps.generation.validation import Checker, Reply
@@ -186,36 +187,33 @@ def generate(context: Context, request: GenerateRequest) -> Outcome:
     clock = Clock()
     writing = planned(context, request)
     plan = writing.plan
-    done = context.journal.get(plan.run_id)
-    if done is not None:
-        return reuse(context, done)
-    asked = writing.briefs()
-    settings = next(iter(writing.askers.values())).settings
-    shown = writing.shown(settings)
-    context.journal.sweep((SYNTHETIC, "rejections", "checks", "attributes", "attribute_values"))
-    templates = [asker.template for asker in writing.askers.values()]
-    checker = Checker(
-        context, writing.labels, shown, templates, writing.judge, writing.task, writing.documents.values()
-    )
-    replies, refused, calls = _write_all(writing, checker, asked, shown)
-    fold(context, [*calls, *checker.calls])
-    kept, checks, more = _rows(plan.run_id, replies)
-    refused += more + checker.unread
-    _insert_recombined(context, plan.run_id, asked)
-    checker.store_vectors(kept, plan.run_id)
-    context.lake.insert_rows("rejections", refused)
-    context.lake.insert_rows("checks", checks)
-    context.lake.insert_rows(SYNTHETIC, kept)
-    notes = [NGRAM_NOTE] if settings.model == "builtin/ngram" else []
-    wanted = sum(brief.count for brief in asked)
-    if refused:
-        common = Counter(row["reason"] for row in refused).most_common(4)
-        reasons = ", ".join(f"{count} {reason}" for reason, count in common)
-        notes.append(
-            f"{wanted} records were asked for, {len(kept)} kept; refused: {reasons}; see the relation rejections"
+
+    def work() -> Result:
+        asked = writing.briefs()
+        settings = next(iter(writing.askers.values())).settings
+        shown = writing.shown(settings)
+        templates = [asker.template for asker in writing.askers.values()]
+        checker = Checker(
+            context, writing.labels, shown, templates, writing.judge, writing.task, writing.documents.values()
         )
-    counts = {"calls": len(calls), "records": len(kept), "rejections": len(refused)}
-    return finish(context, plan, clock, counts, notes, ("selections", "attributes", "calls", SYNTHETIC))
+        replies, refused, calls = _write_all(writing, checker, asked, shown)
+        fold(context, [*calls, *checker.calls])
+        kept, checks, more = _rows(plan.run_id, replies)
+        refused += more + checker.unread
+        checker.store_vectors(kept, plan.run_id)
+        notes = [NGRAM_NOTE] if settings.model == "builtin/ngram" else []
+        wanted = sum(brief.count for brief in asked)
+        if refused:
+            common = Counter(row["reason"] for row in refused).most_common(4)
+            reasons = ", ".join(f"{count} {reason}" for reason, count in common)
+            notes.append(
+                f"{wanted} records were asked for, {len(kept)} kept; refused: {reasons}; see the relation rejections"
+            )
+        counts = {"calls": len(calls), "records": len(kept), "rejections": len(refused)}
+        rows = _recombined(asked) | {"rejections": refused, "checks": checks, SYNTHETIC: kept}
+        return Result(rows, counts, notes)
+
+    return run_step(context, clock, plan, work, reads=("selections", "calls"))
 
 
 def _write_all(
@@ -275,7 +273,6 @@ def _rows(
             measures = verdict.measures
             checks.append(
                 {
-                    "run_id": run_id,
                     "call_id": reply.call_id,
                     "index": verdict.index,
                     "id": name,
@@ -299,7 +296,6 @@ def _rows(
                     "text": verdict.text,
                     "label": brief.label,
                     "split": "train",
-                    "run_id": run_id,
                     "call_id": reply.call_id,
                     "selection_id": brief.selected,
                     "attributes_id": brief.attributes_id,
@@ -328,23 +324,15 @@ def _attributes(context: Context, run: Run) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _insert_recombined(context: Context, run_id: str, asked: Sequence[Brief]) -> None:
-    """Write the attributes that were drawn across selections: each record leads to those it was written from."""
-    drawn = [brief for brief in asked if brief.written_from == "recombined"]
-    rows = [
-        {
-            "run_id": run_id,
-            "id": brief.attributes_id,
-            "selection_id": brief.selection_id,
-            "call_id": None,
-            "attributes": [{"name": item["name"], "value": item["value"]} for item in brief.attributes or ()],
-        }
-        for brief in drawn
-    ]
-    context.lake.insert_rows("attributes", rows)
-    values = [
-        {**item["row"], "run_id": run_id, "attributes_id": brief.attributes_id}
-        for brief in drawn
-        for item in brief.attributes or ()
-    ]
-    context.lake.insert_rows("attribute_values", values)
+def _recombined(asked: Sequence[Brief]) -> dict[str, list[dict[str, Any]]]:
+    """Return rows of the attributes that were drawn across selections, which records were written from."""
+    rows: dict[str, list[dict[str, Any]]] = {"attributes": [], "attribute_values": []}
+    for brief in asked:
+        if brief.written_from == "recombined":
+            drawn = brief.attributes or ()
+            row = {"id": brief.attributes_id, "selection_id": brief.selection_id, "call_id": None}
+            rows["attributes"].append(
+                row | {"attributes": [{"name": item["name"], "value": item["value"]} for item in drawn]}
+            )
+            rows["attribute_values"] += [item["row"] | {"attributes_id": brief.attributes_id} for item in drawn]
+    return rows

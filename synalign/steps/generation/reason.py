@@ -18,7 +18,8 @@ from synalign.steps.calling.prompt_runner import (
     request_parameters,
     settings_for,
 )
-from synalign.steps.core.context import Context, Outcome, finish, reuse
+from synalign.steps.core.context import Context, Outcome
+from synalign.steps.core.run_step import Result, run_step
 from synalign.steps.generation.vocabulary import merge, normalised
 from synalign.store.lake.journal import Clock, Plan, Run
 
@@ -74,46 +75,48 @@ def reason(context: Context, request: ReasonRequest) -> Outcome:
     clock = Clock()
     plan, asker, _, selections = planned(context, request)
     section = context.config.reason
-    done = context.journal.get(plan.run_id)
-    if done is not None:
-        return reuse(context, done)
-    answers = asker.ask(requests(asker, selections))
-    require_usable(context, plan.step, answers.calls, len(answers.answered), answers.refused)
-    stated = {
-        str(job.selection_id): (answer.call_id, values(answer.value.attributes, section.attributes, section.open))
-        for job, answer in answers.answered
-    }
-    calls = set(answers.calls)
-    if section.merge:
-        merger = Asker(context, plan, asker.settings, section.merge_prompt, MergeList)
-        ends, merging = merge(merger, [value for _, found in stated.values() for value in found])
-        calls |= set(merging.calls)
-        refused = answers.refused + merging.refused
-    else:
-        ends, refused = {}, answers.refused
-    context.journal.sweep(("attributes", "attribute_values", "rejections"))
-    fold(context, calls)
-    kept, kept_values = [], []
-    for selection_id, (call_id, found) in stated.items():
-        name = ids.digest(["attributes/1", plan.run_id, selection_id])
-        kept.append(attributes_row(plan.run_id, name, selection_id, call_id, found))
-        kept_values += value_rows(plan.run_id, name, normalised(found, ends))
-    context.lake.insert_rows("attributes", kept)
-    context.lake.insert_rows("attribute_values", kept_values)
-    context.lake.insert_rows("rejections", refused)
-    notes = (
-        [f"{len(refused)} replies or parts of them could not be used; see the relation rejections"] if refused else []
-    )
-    counts = {"selections": len(selections), "attributes": len(kept), "merged": len(ends), "rejections": len(refused)}
-    return finish(context, plan, clock, counts, notes, ("selections", "calls", "attributes"))
+
+    def work() -> Result:
+        answers = asker.ask(requests(asker, selections))
+        require_usable(context, plan.step, answers.calls, len(answers.answered), answers.refused)
+        stated = {
+            str(job.selection_id): (answer.call_id, values(answer.value.attributes, section.attributes, section.open))
+            for job, answer in answers.answered
+        }
+        calls = set(answers.calls)
+        if section.merge:
+            merger = Asker(context, plan, asker.settings, section.merge_prompt, MergeList)
+            ends, merging = merge(merger, [value for _, found in stated.values() for value in found])
+            calls |= set(merging.calls)
+            refused = answers.refused + merging.refused
+        else:
+            ends, refused = {}, answers.refused
+        fold(context, calls)
+        kept, kept_values = [], []
+        for selection_id, (call_id, found) in stated.items():
+            name = ids.digest(["attributes/1", plan.run_id, selection_id])
+            kept.append(attributes_row(name, selection_id, call_id, found))
+            kept_values += value_rows(name, normalised(found, ends))
+        notes = (
+            [f"{len(refused)} replies or parts of them could not be used; see the relation rejections"]
+            if refused
+            else []
+        )
+        counts = {
+            "selections": len(selections),
+            "attributes": len(kept),
+            "merged": len(ends),
+            "rejections": len(refused),
+        }
+        rows = {"attributes": kept, "attribute_values": kept_values, "rejections": refused}
+        return Result(rows, counts, notes)
+
+    return run_step(context, clock, plan, work, reads=("selections", "calls"))
 
 
-def attributes_row(
-    run_id: str, name: str, selection_id: str, call_id: str | None, found: list[Value]
-) -> dict[str, Any]:
+def attributes_row(name: str, selection_id: str, call_id: str | None, found: list[Value]) -> dict[str, Any]:
     """Return a row of `attributes`: what was stated, as it was stated."""
     return {
-        "run_id": run_id,
         "id": name,
         "selection_id": selection_id,
         "call_id": call_id,
@@ -121,6 +124,6 @@ def attributes_row(
     }
 
 
-def value_rows(run_id: str, name: str, found: list[Value]) -> list[dict[str, Any]]:
+def value_rows(name: str, found: list[Value]) -> list[dict[str, Any]]:
     """Return rows of `attribute_values`: each value in the vocabulary of the workspace."""
-    return [{"run_id": run_id, "attributes_id": name, **vars(value)} for value in found]
+    return [{"attributes_id": name, **vars(value)} for value in found]

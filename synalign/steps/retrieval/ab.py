@@ -15,8 +15,9 @@ from synalign.errors import NotReadyError, UsageError
 from synalign.ids import child_seed
 from synalign.numerics.evaluation.interleaving import CLICK_MODELS, NOTHING, compare
 from synalign.numerics.statistics.sequential import Stopping, Watched, sample_size, stopping_time, watch
-from synalign.steps.core.context import Context, Outcome, finish, reuse
+from synalign.steps.core.context import Context, Outcome
 from synalign.steps.core.reading import record_runs, records
+from synalign.steps.core.run_step import Result, run_step
 from synalign.steps.forget.tombstones import forget_runs
 from synalign.store.lake.journal import Clock, Plan
 from synalign.store.lake.lake import is_in, quote
@@ -51,6 +52,7 @@ def ab(context: Context, a: str, b: str, request: AbRequest) -> Outcome:
         UsageError: if a value is out of range, both retrievers are one, or one has no rankings.
         NotReadyError: if there are no rankings, or no query of the split that both ranked.
     """
+    clock = Clock()
     _check(a, b, request)
     queries, depth, passes, alpha = request.queries, request.depth, request.passes, request.alpha
     seed = child_seed(context.config.seed, STEP) if request.seed is None else request.seed
@@ -60,33 +62,31 @@ def ab(context: Context, a: str, b: str, request: AbRequest) -> Outcome:
     sources = [run.run_id for run in record_runs(context, REAL)]
     inputs = [*dict.fromkeys([runs[a], runs[b]]), *sources, *forget_runs(context)]
     plan = Plan(STEP, parameters, inputs, seed, version=_VERSION)
-    done = context.journal.get(plan.run_id)
-    if done is not None:
-        return reuse(context, done)
-    clock = Clock()
-    context.journal.sweep(_TABLES)
-    notes: list[str] = []
-    found = _read(context, runs, a, b, queries, depth, notes)
-    outcomes = _outcomes(found, request.click_model, passes, request.shared, seed)
-    if passes > 1:
-        notes.append(
-            f"every query was asked about {passes} times: the interval holds for these {len(found.a):,} queries, and "
-            "says less about others"
-        )
-    watched = watch(outcomes, alpha, request.min_lift)
-    tie_rate = float(np.mean(outcomes == 0))
-    needed: Stopping | None = None
-    if tie_rate < 1:
-        needed = stopping_time(request.min_lift, request.power, alpha, tie_rate, seed=child_seed(seed, "needed"))
-    row = _row(outcomes, watched, needed) | {
-        "a": a, "b": b, "rankings_run_id": runs[a], "rankings_run_id_b": runs[b], "split": queries, "seed": seed,
-        "queries": len(found.a), "lift": request.min_lift,
-        "needed_at_once": None if needed is None else sample_size(request.min_lift, request.power, alpha, tie_rate),
-    }  # fmt: skip
-    row = {name: value for name, value in settings.items() if name not in ("queries", "min_lift")} | row
-    context.lake.insert_rows("comparisons", [row | {"run_id": plan.run_id}])
-    names = [name for name in TABLES["comparisons"].schema.names if name not in ("run_id", "seed")]
-    return finish(context, plan, clock, {name: row[name] for name in names}, notes, _TABLES)
+
+    def work() -> Result:
+        notes: list[str] = []
+        found = _read(context, runs, a, b, queries, depth, notes)
+        outcomes = _outcomes(found, request.click_model, passes, request.shared, seed)
+        if passes > 1:
+            notes.append(
+                f"every query was asked about {passes} times: the interval holds for these {len(found.a):,} queries, "
+                "and says less about others"
+            )
+        watched = watch(outcomes, alpha, request.min_lift)
+        tie_rate = float(np.mean(outcomes == 0))
+        needed: Stopping | None = None
+        if tie_rate < 1:
+            needed = stopping_time(request.min_lift, request.power, alpha, tie_rate, seed=child_seed(seed, "needed"))
+        row = _row(outcomes, watched, needed) | {
+            "a": a, "b": b, "rankings_run_id": runs[a], "rankings_run_id_b": runs[b], "split": queries, "seed": seed,
+            "queries": len(found.a), "lift": request.min_lift,
+            "needed_at_once": None if needed is None else sample_size(request.min_lift, request.power, alpha, tie_rate),
+        }  # fmt: skip
+        row = {name: value for name, value in settings.items() if name not in ("queries", "min_lift")} | row
+        names = [name for name in TABLES["comparisons"].schema.names if name not in ("run_id", "seed")]
+        return Result({"comparisons": [row]}, {name: row[name] for name in names}, notes)
+
+    return run_step(context, clock, plan, work)
 
 
 def summary(counts: Mapping[str, Any]) -> str:

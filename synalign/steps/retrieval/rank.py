@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from synalign.config import EvaluateRetrieversRequest
 from synalign.errors import NotReadyError, UsageError
@@ -24,8 +23,9 @@ from synalign.numerics.evaluation.ranking import (
     recall_at,
     reciprocal_rank,
 )
-from synalign.steps.core.context import Context, Outcome, finish, reuse
+from synalign.steps.core.context import Context, Outcome
 from synalign.steps.core.reading import record_runs, records, vectors
+from synalign.steps.core.run_step import Result, run_step
 from synalign.steps.embedding import embed as embedding
 from synalign.steps.forget.tombstones import forget_runs
 from synalign.steps.retrieval.queries import Queries, real_queries, require_documents
@@ -33,7 +33,7 @@ from synalign.steps.retrieval.retrieve import is_indexed, stored
 from synalign.steps.retrieval.retriever import Retriever, index_rows, load, named, retrievers
 from synalign.store.lake.indexing import Searcher
 from synalign.store.lake.journal import Clock, Plan
-from synalign.store.lake.schemas import REAL, SYNTHETIC, TABLES
+from synalign.store.lake.schemas import REAL, SYNTHETIC
 
 STEP = "rank"
 
@@ -88,25 +88,23 @@ def evaluate_retrievers(context: Context, request: EvaluateRetrieversRequest) ->
         )
     notes = [*test.notes, *_overlap(context, test, allow_overlap)]
     plan = _plan(context, chosen, ranks, first, allow_overlap)
-    done = context.journal.get(plan.run_id)
-    if done is not None:
-        return reuse(context, done)
-    context.journal.sweep(_TABLES)
-    top = max(_CUT, context.config.retrieve.kept, *ranks)
-    found = []
-    for number, retriever in enumerate(chosen):
-        context.progress("evaluating retrievers", number, len(chosen))
-        found.append(_ranked(context, retriever, test, top))
-    context.progress("evaluating retrievers", len(chosen), len(chosen))
-    for item in found:
-        context.lake.insert("rankings", _ranking_rows(plan.run_id, item, test, context.config.retrieve.kept))
-    seed = child_seed(context.config.seed, STEP)
-    rows = [row | {"run_id": plan.run_id, "split": "test", "real_records": len(test), "seed": seed}
-            for row in _metrics(found, first, test, ranks, seed, notes)]  # fmt: skip
-    context.lake.insert_rows("metrics", rows)
-    counts: dict[str, Any] = {"queries": len(test), "documents": known.height, "baseline": first}
-    counts |= {f"mrr {row['scope']}": row["value"] for row in rows if row["metric"] == "mrr_at_10"}
-    return finish(context, plan, clock, counts, notes, _TABLES)
+
+    def work() -> Result:
+        top = max(_CUT, context.config.retrieve.kept, *ranks)
+        found = []
+        for number, retriever in enumerate(chosen):
+            context.progress("evaluating retrievers", number, len(chosen))
+            found.append(_ranked(context, retriever, test, top))
+        context.progress("evaluating retrievers", len(chosen), len(chosen))
+        rankings = pl.concat([_ranking_rows(item, test, context.config.retrieve.kept) for item in found])
+        seed = child_seed(context.config.seed, STEP)
+        rows = [row | {"split": "test", "real_records": len(test), "seed": seed}
+                for row in _metrics(found, first, test, ranks, seed, notes)]  # fmt: skip
+        counts: dict[str, Any] = {"queries": len(test), "documents": known.height, "baseline": first}
+        counts |= {f"mrr {row['scope']}": row["value"] for row in rows if row["metric"] == "mrr_at_10"}
+        return Result({"rankings": rankings, "metrics": rows}, counts, notes)
+
+    return run_step(context, clock, plan, work)
 
 
 def _baseline(chosen: Sequence[Retriever], given: str | None) -> str:
@@ -177,7 +175,7 @@ def _ranked(context: Context, retriever: Retriever, test: Queries, top: int) -> 
     return _Ranked(retriever, names, rows, scores, hits(rows, test.targets), recall)
 
 
-def _ranking_rows(run_id: str, found: _Ranked, test: Queries, kept: int) -> pa.Table:
+def _ranking_rows(found: _Ranked, test: Queries, kept: int) -> pl.DataFrame:
     """Return the rows of `rankings` of one retriever."""
     rows, scores = found.rows[:, :kept], found.scores[:, :kept]
     count, width = rows.shape
@@ -189,8 +187,7 @@ def _ranking_rows(run_id: str, found: _Ranked, test: Queries, kept: int) -> pa.T
             "score": scores.ravel().astype(np.float64),
         }
     )
-    frame = frame.with_columns(pl.lit(run_id).alias("run_id"), pl.lit(found.retriever.name).alias("retriever"))
-    return frame.select(TABLES["rankings"].schema.names).to_arrow()
+    return frame.with_columns(pl.lit(found.retriever.name).alias("retriever"))
 
 
 def _metrics(

@@ -19,8 +19,9 @@ from synalign.errors import NotReadyError, StoreError, UsageError
 from synalign.ids import child_seed
 from synalign.models.biencoder import BiEncoder, Pairs, Settings, choose_share, chosen, fit, mix
 from synalign.numerics.evaluation.ranking import agreement, exact_search
-from synalign.steps.core.context import Context, Outcome, finish, reuse
+from synalign.steps.core.context import Context, Outcome
 from synalign.steps.core.reading import document_runs, record_runs, records, vectors
+from synalign.steps.core.run_step import Result, run_step
 from synalign.steps.embedding import embed as embedding
 from synalign.steps.forget.tombstones import forget_runs
 from synalign.steps.retrieval.queries import Queries, real_queries, require_documents, synthetic_queries
@@ -88,46 +89,48 @@ def train_retriever(context: Context, request: TrainRetrieverRequest) -> Outcome
         raise UsageError("A retriever needs a name that is not empty, such as 'mixed'. Nothing was trained.")
     material = _material(context, settings)
     plan = _plan(context, name, settings, material)
-    done = context.journal.get(plan.run_id)
-    if done is not None:
-        outcome = reuse(context, done)
-        return replace(outcome, notes=(*outcome.notes, *_mended(context, material, done)))
-    context.journal.sweep(("retrievers",))
-    model, share = _fitted(context, settings, material)
-    trained = clock.seconds
-    table = index_table(plan.run_id)
-    projected = _store(context, material, model, plan.run_id)
-    probing, recall = _index(context, settings, table, model, material, projected)
-    notes = [note for queries in (material.real, material.synthetic) if queries for note in queries.notes]
-    if recall is not None and recall < settings.index_recall:
-        notes.append(
-            f"the index finds {recall:.1%} of the ten best documents of training queries however it is searched, and "
-            f"{settings.index_recall:.1%} is wanted: use another one (retrieve.index), or exact=True"
-        )
-    row = {
-        "run_id": plan.run_id,
-        "name": name,
-        "trained_on": settings.on,
-        "embedder": material.embedder.name,
-        "dimensions": projected.shape[1],
-        "settings": ids.canonical_json(_training(settings)),
-        "share": share,
-        "real_pairs": len(material.real) if material.real else 0,
-        "synthetic_pairs": len(material.synthetic) if material.synthetic else 0,
-        "documents": material.documents.height,
-        "index_kind": probing.kind,
-        "probes": probing.probes or None,
-        "refine": probing.refine,
-        "index_recall": recall,
-        "index_goal": settings.index_recall if probing.kind else None,
-        "train_seconds": trained,
-        "index_seconds": clock.seconds - trained,
-        "state": model.to_bytes(),
-    }
-    context.lake.insert_rows("retrievers", [row])
-    counts = {"retriever": name, "on": settings.on, "embedder": material.embedder.name, "share": share}
-    counts |= {key: row[key] for key in ("real_pairs", "synthetic_pairs", "documents", "index_kind", "index_recall")}
-    return finish(context, plan, clock, counts, notes, ("retrievers",))
+
+    def work() -> Result:
+        with clock.part("train"):
+            model, share = _fitted(context, settings, material)
+        with clock.part("index"):
+            projected = _store(context, material, model, plan.run_id)
+            probing, recall = _index(context, settings, index_table(plan.run_id), model, material, projected)
+        notes = [note for queries in (material.real, material.synthetic) if queries for note in queries.notes]
+        if recall is not None and recall < settings.index_recall:
+            notes.append(
+                f"the index finds {recall:.1%} of the ten best documents of training queries however it is searched, "
+                f"and {settings.index_recall:.1%} is wanted: use another one (retrieve.index), or exact=True"
+            )
+        row = {
+            "name": name,
+            "trained_on": settings.on,
+            "embedder": material.embedder.name,
+            "dimensions": projected.shape[1],
+            "settings": ids.canonical_json(_training(settings)),
+            "share": share,
+            "real_pairs": len(material.real) if material.real else 0,
+            "synthetic_pairs": len(material.synthetic) if material.synthetic else 0,
+            "documents": material.documents.height,
+            "index_kind": probing.kind,
+            "probes": probing.probes or None,
+            "refine": probing.refine,
+            "index_recall": recall,
+            "index_goal": settings.index_recall if probing.kind else None,
+            "train_seconds": clock.split()["train"],
+            "index_seconds": clock.split()["index"],
+            "state": model.to_bytes(),
+        }
+        counts = {"retriever": name, "on": settings.on, "embedder": material.embedder.name, "share": share}
+        counts |= {
+            key: row[key] for key in ("real_pairs", "synthetic_pairs", "documents", "index_kind", "index_recall")
+        }
+        return Result({"retrievers": [row]}, counts, notes)
+
+    outcome = run_step(context, clock, plan, work)
+    if outcome.reused:
+        outcome = replace(outcome, notes=(*outcome.notes, *_mended(context, material, plan.run_id))).timed(clock)
+    return outcome
 
 
 def retrievers(context: Context) -> dict[str, Retriever]:
@@ -275,14 +278,14 @@ def _store(context: Context, material: _Material, model: BiEncoder, run_id: str)
     return matrix
 
 
-def _mended(context: Context, material: _Material, run: Run) -> list[str]:
+def _mended(context: Context, material: _Material, run_id: str) -> list[str]:
     """Store the documents of a finished retriever again if they are gone, and build its index again if it is: `forget`
     drops all indices. Return what was done."""
-    table = index_table(run.run_id)
-    found = next(item for item in retrievers(context).values() if item.run.run_id == run.run_id)
+    table = index_table(run_id)
+    found = next(item for item in retrievers(context).values() if item.run.run_id == run_id)
     done = []
     if not context.lake.exists(table):
-        _store(context, material, load(context, found), run.run_id)
+        _store(context, material, load(context, found), run_id)
         done.append("its documents were gone, and are stored again")
     if found.probing.kind is not None and not is_built(context.lake, table):
         build(context.lake, table, found.probing.kind)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from synalign.config import Cluster, ClusterRequest, override
 from synalign.errors import UsageError
@@ -21,14 +21,15 @@ from synalign.numerics.core.clustering import (
     purity,
     silhouette,
 )
-from synalign.steps.core.context import Context, Outcome, finish, reuse
+from synalign.steps.core.context import Context, Outcome
 from synalign.steps.core.reading import record_runs, records, require_real, vectors
+from synalign.steps.core.run_step import Result, reuse, run_step
 from synalign.steps.embedding import embed as embedding
 from synalign.steps.embedding.embed import Embedder
 from synalign.steps.forget.tombstones import forget_runs
 from synalign.store.lake.journal import Clock, Plan, Run
 from synalign.store.lake.lake import quote
-from synalign.store.lake.schemas import ORIGINS, REAL, TABLES
+from synalign.store.lake.schemas import ORIGINS, REAL
 
 #: Codes of records that have no label, and of those whose label no cluster was made within.
 _UNLABELLED, _UNKNOWN = -1, -2
@@ -46,6 +47,7 @@ def cluster(context: Context, request: ClusterRequest) -> Outcome:
         UsageError: with `by_label`, if no real training record has a label.
         NumericsError: if k is larger than the number of records, or smaller than that of labels with `by_label`.
     """
+    clock = Clock()
     settings = override(context.config.cluster, request)
     real = require_real(context)
     if settings.by_label and real["label"].null_count() == real.height:
@@ -60,38 +62,32 @@ def cluster(context: Context, request: ClusterRequest) -> Outcome:
     run = None if request.refit else _find(context, settings, kind, embedder)
     if run is not None:
         assigned = assign_new(context, run)
-        outcome = reuse(context, run)
+        outcome = reuse(context, run, clock)
         if not assigned:
             return outcome
         note = f"{assigned} new records assigned to the clusters there are; refit to cluster anew"
-        return Outcome("cluster", run.run_id, False, run.counts, (*outcome.notes, note))
+        return replace(outcome, reused=False, notes=(*outcome.notes, note))
     chosen = embedding.resolve(context, embedder)
-    clock = Clock()
     parameters = {"k": settings.k, "embedder": chosen.name, "kind": chosen.kind}
     if settings.by_label:
         # Only then, so that runs that were made before there was a choice keep their names.
         parameters["by_label"] = True
     sources = [source.run_id for source in record_runs(context, REAL)]
     plan = Plan("cluster", parameters, [chosen.run_id, *sources, *forget_runs(context)], context.config.seed)
-    done = context.journal.get(plan.run_id)
-    if done is not None:
-        assign_new(context, done)
-        return reuse(context, done)
-    context.journal.sweep(("clusters",))
-    context.progress("clustering", 0, 1)
-    rows, figures = _clustered(context, real, chosen, settings)
-    rows = [{"run_id": plan.run_id} | row for row in rows]
-    context.lake.insert_rows("clusters", rows)
-    context.progress("clustering", 1, 1)
-    counts = {"clusters": len(rows), "records": real.height, "embedder": chosen.name} | figures
-    notes = (
-        (f"{settings.k} clusters asked for, {len(rows)} are not empty",) if settings.k not in (None, len(rows)) else ()
-    )
-    outcome = finish(context, plan, clock, counts, notes, ("real", "clusters"))
-    done = context.journal.get(plan.run_id)
-    assert done is not None
-    assign_new(context, done)
-    return outcome
+
+    def work() -> Result:
+        context.progress("clustering", 0, 1)
+        rows, figures = _clustered(context, real, chosen, settings)
+        context.progress("clustering", 1, 1)
+        counts = {"clusters": len(rows), "records": real.height, "embedder": chosen.name} | figures
+        few = settings.k not in (None, len(rows))
+        notes = (f"{settings.k} clusters asked for, {len(rows)} are not empty",) if few else ()
+        return Result({"clusters": rows}, counts, notes)
+
+    outcome = run_step(context, clock, plan, work, reads=("real",))
+    with clock.part("assign"):
+        assign_new(context, context.journal.require(plan.run_id))
+    return outcome.timed(clock)
 
 
 def _clustered(
@@ -215,7 +211,6 @@ def assign_new(context: Context, run: Run) -> int:
         return 0
     chosen = embedder_of(context, run)
     embedding.apply(context, chosen)
-    context.journal.sweep(("cluster_members",))
     centres, owners = centroids(context, run), _owners(context, run)
     return sum(_assign_source(context, run, chosen, centres, owners, *item) for item in work)
 
@@ -230,9 +225,11 @@ def _assign_source(
     source: Run,
     plan: Plan,
 ) -> int:
-    clock = Clock()
     frame = records(context, origin, runs=[source], with_excluded=True)
-    if frame.height:
+
+    def work() -> Result:
+        if not frame.height:
+            return Result({}, {"records": 0})
         matrix = vectors(context, chosen.name, origin, frame["id"])
         left = np.array([row["cluster_id"] for row in _rows(context, run) if row["size"] > 0])
         if owners is None:
@@ -242,16 +239,16 @@ def _assign_source(
             groups = [_codes(labels, names) for labels in (frame["label"], pl.Series(owners, dtype=pl.String))]
             numbers, distances = assign_within(matrix, groups[0], centres[left], groups[1][left])
         numbers = left[numbers]
-        rows: dict[str, Any] = {
-            "run_id": [plan.run_id] * frame.height,
-            "origin": [origin] * frame.height,
-            "id": frame["id"].to_list(),
-            "cluster_run_id": [run.run_id] * frame.height,
-            "cluster_id": numbers,
-            "distance": distances.astype(np.float64),
-        }
-        context.lake.insert("cluster_members", pa.table(rows, schema=TABLES["cluster_members"].schema))
-    context.journal.finish(plan, clock, {"records": frame.height})
+        rows = frame.select(
+            "id",
+            pl.lit(origin).alias("origin"),
+            pl.lit(run.run_id).alias("cluster_run_id"),
+            pl.Series("cluster_id", numbers),
+            pl.Series("distance", distances.astype(np.float64)),
+        )
+        return Result({"cluster_members": rows}, {"records": frame.height})
+
+    run_step(context, Clock(), plan, work)
     return frame.height
 
 

@@ -17,8 +17,9 @@ from synalign.steps.alignment.inputs import base_measure, find_strata, given_sha
 from synalign.steps.alignment.kernel import choose_kernel
 from synalign.steps.alignment.weight_sets import settings_of
 from synalign.steps.alignment.weighting import Weighting
-from synalign.steps.core.context import Context, Outcome, finish, reuse
+from synalign.steps.core.context import Context, Outcome
 from synalign.steps.core.reading import record_runs
+from synalign.steps.core.run_step import Result, reuse, run_step
 from synalign.steps.generation.generate import generate
 from synalign.steps.generation.reason import reason
 from synalign.steps.selection.select import planned, select
@@ -74,7 +75,7 @@ def rounds(context: Context, count: int) -> Iterator[Outcome]:
         if judged.counts["decision"] == STOP:
             break
     if not aligned and previous is not None:
-        yield reuse(context, previous)
+        yield reuse(context, previous, Clock())
         yield align(context, AlignRequest())
 
 
@@ -93,37 +94,35 @@ def judge(context: Context) -> Outcome:
     number = int(selected.counts["round"])
     inputs = [selected.run_id, aligned.run_id, *(run.run_id for run in came)]
     plan = Plan("round", {}, inputs, context.config.seed, round=number)
-    done = context.journal.get(plan.run_id)
-    if done is not None:
-        return reuse(context, done)
-    context.journal.sweep(("rounds",))
-    context.progress("judging the round", 0, 1)
-    table = context.lake.read(SYNTHETIC, ["id"], is_in("run_id", [run.run_id for run in came]))
-    new = set(table["id"].to_pylist())
-    found, why = _improvement(context, aligned, new)
-    decision = STOP if found is not None and found.value <= found.error else GO_ON
-    whole = context.lake.read("alignments", None, f"run_id = {quote(aligned.run_id)}").to_pylist()[-1]
-    row: dict[str, Any] = {
-        "run_id": plan.run_id,
-        "round": number,
-        "select_run_id": selected.run_id,
-        "generate_run_id": next((run.run_id for run in came if run.step == "generate"), None),
-        "align_run_id": aligned.run_id,
-        "records": len(new),
-        "synthetic_records": int(aligned.counts["records"]),
-        "mmd2_without": None if found is None else found.before,
-        "mmd2_with": whole["mmd2_heldout_after"] if found is None else found.after,
-        "improvement": None if found is None else found.value,
-        "improvement_error": None if found is None else found.error,
-        "mmd2_floor": whole["mmd2_floor"],
-        "effective_share": aligned.counts.get("effective_share"),
-        "decision": decision,
-        "reason": why if found is None else _said(found),
-    }
-    context.lake.insert_rows("rounds", [row])
-    context.progress("judging the round", 1, 1)
-    names = ("round", "records", "mmd2_without", "mmd2_with", "improvement", "improvement_error", "decision")
-    return finish(context, plan, clock, {name: row[name] for name in names}, [row["reason"]], ("rounds",))
+
+    def work() -> Result:
+        context.progress("judging the round", 0, 1)
+        table = context.lake.read(SYNTHETIC, ["id"], is_in("run_id", [run.run_id for run in came]))
+        new = set(table["id"].to_pylist())
+        found, why = _improvement(context, aligned, new)
+        decision = STOP if found is not None and found.value <= found.error else GO_ON
+        whole = context.lake.read("alignments", None, f"run_id = {quote(aligned.run_id)}").to_pylist()[-1]
+        row: dict[str, Any] = {
+            "round": number,
+            "select_run_id": selected.run_id,
+            "generate_run_id": next((run.run_id for run in came if run.step == "generate"), None),
+            "align_run_id": aligned.run_id,
+            "records": len(new),
+            "synthetic_records": int(aligned.counts["records"]),
+            "mmd2_without": None if found is None else found.before,
+            "mmd2_with": whole["mmd2_heldout_after"] if found is None else found.after,
+            "improvement": None if found is None else found.value,
+            "improvement_error": None if found is None else found.error,
+            "mmd2_floor": whole["mmd2_floor"],
+            "effective_share": aligned.counts.get("effective_share"),
+            "decision": decision,
+            "reason": why if found is None else _said(found),
+        }
+        context.progress("judging the round", 1, 1)
+        names = ("round", "records", "mmd2_without", "mmd2_with", "improvement", "improvement_error", "decision")
+        return Result({"rounds": [row]}, {name: row[name] for name in names}, [row["reason"]])
+
+    return run_step(context, clock, plan, work)
 
 
 def _said(found: Improvement) -> str:

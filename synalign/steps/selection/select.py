@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
+import polars as pl
 
 from synalign import ids
 from synalign.config import Select, SelectRequest, override
@@ -20,8 +20,9 @@ from synalign.numerics.selection.length_scale import learn_length_scale
 from synalign.numerics.selection.quotas import quotas
 from synalign.numerics.selection.scores import score_weights
 from synalign.numerics.selection.uncertainty import UncertaintyTracker
-from synalign.steps.core.context import Context, Outcome, finish, reuse
+from synalign.steps.core.context import Context, Outcome
 from synalign.steps.core.reading import record_runs
+from synalign.steps.core.run_step import Result, reuse, run_step
 from synalign.steps.forget.tombstones import forget_runs
 from synalign.steps.selection.candidates import (
     RECORD,
@@ -36,7 +37,7 @@ from synalign.steps.selection.candidates import (
 from synalign.steps.selection.cluster import centroids
 from synalign.steps.selection.conditioning import condition, earlier_picks, gaps, place_in_rounds, witness_run
 from synalign.store.lake.journal import Clock, Plan, Run
-from synalign.store.lake.schemas import SYNTHETIC, TABLES
+from synalign.store.lake.schemas import SYNTHETIC
 
 if TYPE_CHECKING:
     import gpytorch
@@ -66,6 +67,7 @@ def select(context: Context, request: SelectRequest) -> Outcome:
             `embedder` is not that of the clusters.
         NumericsError: if all units are equal, or the kernel is not positive definite.
     """
+    clock = Clock()
     own = None if isinstance(request.kernel, str) else request.kernel
     settings = override(context.config.select, request if own is None else request.without_kernel())
     settings = settings.model_copy(
@@ -75,69 +77,61 @@ def select(context: Context, request: SelectRequest) -> Outcome:
     count = _budget(settings, run)
     number, previous = place_in_rounds(context, run, request.round)
     measured = witness_run(context) if settings.guide == "witness" else None
-    clock = Clock()
     parameters = settings.model_dump(mode="json") | {"budget": count}
     done = None if request.refit else _find(context, parameters, number, run, previous)
     if done is not None:
-        return reuse(context, done)
+        return reuse(context, done, clock)
     before = [previous, measured, *_seen(context, previous)]
     inputs = [run.run_id, *(found.run_id for found in before if found is not None), *forget_runs(context)]
     plan = Plan("select", parameters, inputs, context.config.seed, round=number, version=SELECT_VERSION)
-    done = context.journal.get(plan.run_id)
-    if done is not None:
-        return reuse(context, done)
-    context.journal.sweep(("selections", "uncertainty"))
-    context.progress("selecting", 0, count)
-    shown = read_shown(context, run)
-    units = read_units(context, run, settings.unit, shown)
-    wanted = label_quotas(settings, count, shown, units)
-    scale = _Scale.of(settings, own, units, shown, context.config.seed)
-    tracker = UncertaintyTracker(own if own is not None else scale.kernel(settings.kernel), settings.noise)
-    notes = list(scale.notes)
-    earlier = earlier_picks(context, previous)
-    if previous is not None:
-        notes += condition(context, tracker, run, earlier, shown)
-    gap = None if measured is None else gaps(context, measured, units, shown)
-    if settings.guide == "witness" and gap is None:
-        notes.append("there are no weights yet, so that this round is not guided by where text is missing")
-    weights = score_weights(units.mass, settings.beta, gap)
-    centres = centroids(context, run)
-    uncertain = tracker.variance(centres)
-    picks = tracker.select(
-        units.points,
-        count,
-        batch=settings.batch,
-        weights=weights,
-        groups=None if wanted is None else units.groups,
-        quotas=None if wanted is None or units.groups is None else np.append(wanted, 0),
-        min_variance=settings.min_variance or 0.0,
-        min_gain=settings.min_gain or 0.0,
-        progress=lambda made, of: context.progress("selecting", made, of),
-    )
-    left = tracker.variance(centres)
-    if not len(picks.indices):
-        notes.append(
-            f"nothing is selected: the largest variance left is {uncertain.max():.3g}, and min_variance is "
-            f"{settings.min_variance}. Lower it, or end the rounds here"
+
+    def work() -> Result:
+        context.progress("selecting", 0, count)
+        shown = read_shown(context, run)
+        units = read_units(context, run, settings.unit, shown)
+        wanted = label_quotas(settings, count, shown, units)
+        scale = _Scale.of(settings, own, units, shown, context.config.seed)
+        tracker = UncertaintyTracker(own if own is not None else scale.kernel(settings.kernel), settings.noise)
+        notes = list(scale.notes)
+        earlier = earlier_picks(context, previous)
+        if previous is not None:
+            notes += condition(context, tracker, run, earlier, shown)
+        gap = None if measured is None else gaps(context, measured, units, shown)
+        if settings.guide == "witness" and gap is None:
+            notes.append("there are no weights yet, so that this round is not guided by where text is missing")
+        weights = score_weights(units.mass, settings.beta, gap)
+        centres = centroids(context, run)
+        uncertain = tracker.variance(centres)
+        picks = tracker.select(
+            units.points,
+            count,
+            batch=settings.batch,
+            weights=weights,
+            groups=None if wanted is None else units.groups,
+            quotas=None if wanted is None or units.groups is None else np.append(wanted, 0),
+            min_variance=settings.min_variance or 0.0,
+            min_gain=settings.min_gain or 0.0,
+            progress=lambda made, of: context.progress("selecting", made, of),
         )
-    if not picks.informative:
-        notes.append(_uninformative(scale, units.points, settings, context.config.seed))
-    labels, said = _labels(settings, shown, units, picks, wanted)
-    before_now = shown.frame["id"].is_in([name for row in earlier for name in row["demonstrations"]]).to_numpy()
-    work = _Log(context, plan.run_id, run, number, settings, scale, shown, units, picks, gap, before_now)
-    context.lake.insert_rows("selections", work.rows(labels))
-    table = {
-        "run_id": [plan.run_id] * len(centres),
-        "cluster_id": np.arange(len(centres)),
-        "variance_before": uncertain,
-        "variance_after": left,
-    }
-    context.lake.insert("uncertainty", pa.table(table, schema=TABLES["uncertainty"].schema))
-    context.progress("selecting", count, count)
-    counts: dict[str, Any] = {"selections": len(labels), f"{settings.unit}s": len(units.points), "round": number}
-    counts |= {"max_variance_left": float(left.max()), "stopped_by": picks.stop_reason}
-    tables = ("clusters", "cluster_members", "selections", "uncertainty")
-    return finish(context, plan, clock, counts, [*notes, *said], tables)
+        left = tracker.variance(centres)
+        if not len(picks.indices):
+            notes.append(
+                f"nothing is selected: the largest variance left is {uncertain.max():.3g}, and min_variance is "
+                f"{settings.min_variance}. Lower it, or end the rounds here"
+            )
+        if not picks.informative:
+            notes.append(_uninformative(scale, units.points, settings, context.config.seed))
+        labels, said = _labels(settings, shown, units, picks, wanted)
+        before_now = shown.frame["id"].is_in([name for row in earlier for name in row["demonstrations"]]).to_numpy()
+        log = _Log(context, plan.run_id, run, number, settings, scale, shown, units, picks, gap, before_now)
+        clusters = np.arange(len(centres))
+        uncertainty = pl.DataFrame({"cluster_id": clusters, "variance_before": uncertain, "variance_after": left})
+        context.progress("selecting", count, count)
+        counts: dict[str, Any] = {"selections": len(labels), f"{settings.unit}s": len(units.points), "round": number}
+        counts |= {"max_variance_left": float(left.max()), "stopped_by": picks.stop_reason}
+        return Result({"selections": log.rows(labels), "uncertainty": uncertainty}, counts, [*notes, *said])
+
+    return run_step(context, clock, plan, work, reads=("clusters", "cluster_members"))
 
 
 def planned(context: Context, round: int, previous: Run | None) -> Run | None:

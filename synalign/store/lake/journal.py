@@ -7,13 +7,15 @@ going back to parameters that were used before activates the run there is, and c
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
 
 from synalign import ids
+from synalign.errors import StoreError
 from synalign.store.lake.lake import Lake, is_in
 from synalign.version import __version__
 
@@ -61,15 +63,29 @@ class Moment:
 
 @dataclass
 class Clock:
-    """When a run began; given back to `Journal.finish`."""
+    """When a run began, and how long parts of it took; given back to `Journal.finish`."""
 
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     _start: float = field(default_factory=perf_counter)
+    _parts: dict[str, float] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
         """Seconds since the start."""
         return perf_counter() - self._start
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Add the time that is spent inside to the part of that name. Parts lie side by side, not in each other."""
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self._parts[name] = self._parts.get(name, 0.0) + perf_counter() - start
+
+    def split(self) -> dict[str, float]:
+        """Return the seconds of each part, and as `compute` those of none."""
+        return self._parts | {"compute": self.seconds - sum(self._parts.values())}
 
 
 def now() -> datetime:
@@ -90,6 +106,17 @@ class Journal:
     def get(self, run_id: str) -> Run | None:
         """Return a finished run by its name."""
         return next((_run(row) for row in self._rows() if row["run_id"] == run_id), None)
+
+    def require(self, run_id: str) -> Run:
+        """Return a run that is known to be finished.
+
+        Raises:
+            StoreError: if it is not there, which no step brings about.
+        """
+        run = self.get(run_id)
+        if run is None:
+            raise StoreError(f"There is no finished run {run_id!r}. 'synalign fsck DIR' says what is damaged.")
+        return run
 
     def _rows(self) -> list[dict[str, Any]]:
         return sorted(self._lake.rows("runs", _READ), key=lambda row: row["sequence"])
