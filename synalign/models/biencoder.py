@@ -17,10 +17,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from synalign.config.retrieval import Retrieve
 from synalign.errors import NumericsError
 from synalign.ids import child_seed
 from synalign.models.contrastive import Loss, count_steps, steps
 from synalign.models.vectors import BLOCK, as_matrix, project
+
+_DEFAULTS: dict[str, Any] = {name: setting.default for name, setting in Retrieve.model_fields.items()}
 
 #: Folds of the real pairs by which the share of synthetic ones is chosen.
 FOLDS = 5
@@ -78,16 +81,16 @@ class Settings:
         NumericsError: if a value is out of range.
     """
 
-    dimensions: int | None = None
-    epochs: int = 20
-    batch: int = 256
-    learning_rate: float = 3e-3
-    temperature: float = 0.07
-    penalty: float = 1.0
-    anchor: float = 0.3
-    unasked: float = 0.1
-    hard_negatives: int = 2
-    device: str = "cpu"
+    dimensions: int | None = _DEFAULTS["dimensions"]
+    epochs: int = _DEFAULTS["epochs"]
+    batch: int = _DEFAULTS["batch"]
+    learning_rate: float = _DEFAULTS["learning_rate"]
+    temperature: float = _DEFAULTS["temperature"]
+    penalty: float = _DEFAULTS["penalty"]
+    anchor: float = _DEFAULTS["anchor"]
+    unasked: float = _DEFAULTS["unasked"]
+    hard_negatives: int = _DEFAULTS["hard_negatives"]
+    device: str = _DEFAULTS["device"]
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -20,6 +20,7 @@ import polars as pl
 import pytest
 
 import synalign as sa
+from synalign.config import RULES
 from synalign.errors import (
     ModelAuthError,
     ModelError,
@@ -28,7 +29,6 @@ from synalign.errors import (
     NotReadyError,
 )
 from synalign.steps.lifecycle.publish import publish_if_stale
-from synalign.store.lake.schemas import RULES
 from synalign.workspace import CATALOG_NAME
 from tests.cli.inside import cli
 from tests.conftest import CORPUS
