@@ -181,7 +181,7 @@ class _Sending:
             self._context.progress(self._what, min(ended + done, total), total)
             if waiting:
                 if not told:
-                    self._context.notice(_told(waiting))
+                    self._context.notice(_listed_batches(waiting))
                     told = True
                 time.sleep(seconds)
                 seconds = min(seconds * provider.POLL_FACTOR, provider.LONGEST_POLL)
@@ -292,7 +292,7 @@ class _Sending:
             self._api.remove(self._uploads.pop())
 
 
-def _told(batches: Sequence[Batch]) -> str:
+def _listed_batches(batches: Sequence[Batch]) -> str:
     names = ", ".join(batch.batch_id for batch in batches[:3]) + (", ..." if len(batches) > 3 else "")
     if len(batches) == 1:
         said = f"Batch {names} is under way; it may take a day. Ctrl-C leaves it running"

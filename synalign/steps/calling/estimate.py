@@ -118,7 +118,7 @@ def of_sources(context: Context, settings: Llm, asked: Sequence[Source], notes: 
     """Return what these requests would cost; see `estimate`."""
     price = price_of(settings.model, context.config.prices)
     history = measured(_history(context, settings.model))
-    rows = tuple(_row(context, settings, price, history, source) for source in asked)
+    rows = tuple(_estimate_row(context, settings, price, history, source) for source in asked)
     unit: Unit = "usd" if settings.budget is None else amount(settings.budget).unit
     try:
         so_far = Amount(spent(context, unit, price), unit)
@@ -161,7 +161,9 @@ def _counted(row: Mapping[str, Any]) -> Counted:
     return Counted(row["template_hash"], size, *counts, items, row.get("repairs") is not None)
 
 
-def _row(context: Context, settings: Llm, price: Price | None, history: Measured | None, source: Source) -> Row:
+def _estimate_row(
+    context: Context, settings: Llm, price: Price | None, history: Measured | None, source: Source
+) -> Row:
     there = {} if source.done else settled(context, [request.call_id for request in source.requests])
     missing = [request for request in source.requests if request.call_id not in there]
     known = source.calls if source.done else len(there)

@@ -14,7 +14,7 @@ from synalign.steps.corpus.documents import documents
 
 
 @dataclass(frozen=True)
-class Meanings:
+class LabelDescriptions:
     """What some labels mean. task: the configured one, with the text of each document as the meaning of its id, unless
     `task.labels` gives that id a meaning of its own. documents: these texts, by id."""
 
@@ -22,16 +22,16 @@ class Meanings:
     documents: Mapping[str, str]
 
 
-def meanings(context: Context, labels: Iterable[str | None], redaction: Redaction) -> Meanings:
+def describe_labels(context: Context, labels: Iterable[str | None], redaction: Redaction) -> LabelDescriptions:
     """Return what labels mean. Documents are cut to `retrieve.shown` characters, and lose the personal data that is not
     to be sent, as real texts do."""
     task = context.config.task
     wanted = {label for label in labels if label is not None and label not in task.labels}
     if not wanted or not document_runs(context):
-        return Meanings(task, {})
+        return LabelDescriptions(task, {})
     length = context.config.retrieve.shown
     texts = {name: redaction.redact(cut(text, length)) for name, text in documents(context, wanted).rows()}
-    return Meanings(task.model_copy(update={"labels": texts | task.labels}), texts)
+    return LabelDescriptions(task.model_copy(update={"labels": texts | task.labels}), texts)
 
 
 def of_documents(context: Context) -> dict[str, Any]:

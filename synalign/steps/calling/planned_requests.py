@@ -11,12 +11,12 @@ from synalign.llm.prompting.schemas import MergeList
 from synalign.llm.prompting.tokens import estimated_tokens
 from synalign.llm.transport.chat import ChatRequest
 from synalign.steps.calling.jobs import Job
-from synalign.steps.calling.prompt_runner import Asker, Demonstrations
+from synalign.steps.calling.prompt_runner import Demonstrations, PromptRunner
 from synalign.steps.core.context import Context
 from synalign.steps.core.reading import require_real
 from synalign.steps.generation import generate as generating
 from synalign.steps.generation import reason as reasoning
-from synalign.steps.generation.requests import Brief, briefs, document_briefs, variables
+from synalign.steps.generation.requests import GenerationRequest, document_requests, generation_requests, variables
 from synalign.steps.generation.validation import JUDGED
 from synalign.steps.generation.vocabulary import AT_ONCE
 
@@ -72,13 +72,13 @@ def sources(context: Context, request: EstimateRequest) -> tuple[Llm, list[Sourc
         NotReadyError: if nothing is selected.
         ConfigError: if a setting or a prompt is not valid.
     """
-    plan, asker, _, selections = reasoning.planned(context, request)
+    plan, runner, _, selections = reasoning.planned(context, request)
     done = context.journal.get(plan.run_id) is not None
-    section, settings = context.config.reason, asker.settings
-    found = [_of_jobs("reason", "attributes", reasoning.requests(asker, selections), _stated(section), done=done)]
+    section, settings = context.config.reason, runner.settings
+    found = [_of_jobs("reason", "attributes", reasoning.requests(runner, selections), _stated(section), done=done)]
     notes: list[str] = []
     if section.merge and not done:
-        found += _merging(asker, len(selections))
+        found += _merging(runner, len(selections))
     current = context.journal.current("reason")
     known = done and current is not None and current.run_id == plan.run_id
     wanted = context.config.generate
@@ -88,9 +88,9 @@ def sources(context: Context, request: EstimateRequest) -> tuple[Llm, list[Sourc
     return settings, found, notes
 
 
-def _merging(asker: Asker[Any], selections: int) -> list[Source]:
+def _merging(runner: PromptRunner[Any], selections: int) -> list[Source]:
     """Return the requests that would bring the values into one vocabulary, as if no two selections named the same."""
-    section = asker.context.config.reason
+    section = runner.context.config.reason
     names = [name for name, kind in section.attributes.items() if kind == "category" and name not in section.values]
     values = selections * len(names)
     if values < 2:
@@ -98,8 +98,8 @@ def _merging(asker: Asker[Any], selections: int) -> list[Source]:
     calls = -(-values // AT_ONCE)
     word = _STAND_INS["category"]
     shown = [{"value": f"{word} {number}", "known": False} for number in range(-(-values // calls))]
-    merger = Asker(asker.context, asker.plan, asker.settings, section.merge_prompt, MergeList)
-    given = {"task": asker.context.config.task, "attributes": [{"name": "stand-in", "values": shown}]}
+    merger = PromptRunner(runner.context, runner.plan, runner.settings, section.merge_prompt, MergeList)
+    given = {"task": runner.context.config.task, "attributes": [{"name": "stand-in", "values": shown}]}
     return [_of_jobs("reason", "merge", [merger.job(given, ("estimate",))], _FRAME + _MERGE * len(shown) / 4, calls)]
 
 
@@ -109,19 +109,21 @@ def _writing(context: Context, settings: Llm, known: bool) -> tuple[list[Source]
     writing = generating.planned(context, request, reasoned=known)
     done = known and context.journal.get(writing.plan.run_id) is not None
     if known:
-        asked = writing.briefs()
+        asked = writing.requests()
     else:
         stand_in = {"id": "stand-in", "values": stand_ins(context.config.reason)}
         every = {row["selection_id"]: stand_in for row in writing.selections}
-        asked = briefs(writing.section, writing.selections, every, writing.plan.run_id, context.config.seed)
-        asked += document_briefs(writing.alone, writing.section.from_documents)
+        asked = generation_requests(
+            writing.section, writing.selections, every, writing.plan.run_id, context.config.seed
+        )
+        asked += document_requests(writing.alone, writing.section.from_documents)
     shown = writing.shown(settings)
     text = _mean_tokens(context)
     found = []
-    for kind in dict.fromkeys(brief.written_from for brief in asked):
-        part = [brief for brief in asked if brief.written_from == kind]
+    for kind in dict.fromkeys(generation.written_from for generation in asked):
+        part = [generation for generation in asked if generation.written_from == kind]
         exact = known or kind in _WITHOUT_ATTRIBUTES
-        jobs = [writing.job(brief, shown) for brief in (part if exact else stride(part))]
+        jobs = [writing.job(generation, shown) for generation in (part if exact else stride(part))]
         count = part[0].count
         reply = _FRAME + count * (text + _RECORD)
         found.append(_of_jobs("generate", kind, jobs, reply, len(part), count, done))
@@ -133,18 +135,24 @@ def _writing(context: Context, settings: Llm, known: bool) -> tuple[list[Source]
 
 
 def _judging(
-    writing: generating.Writing, judge: Asker[Any], asked: Sequence[Brief], shown: Demonstrations, done: bool
+    writing: generating.Writing,
+    judge: PromptRunner[Any],
+    asked: Sequence[GenerationRequest],
+    shown: Demonstrations,
+    done: bool,
 ) -> Source:
     """Return the requests of the judge, as if it were shown every record that is asked for, as long as real ones."""
     jobs = []
-    for brief in stride(asked):
-        given = variables(brief, writing.task, writing.labels, shown.shown[brief.selection_id], (), 0, redacted=False)
-        texts = (shown.texts[brief.selection_id] * JUDGED)[: min(brief.count, JUDGED)]
+    for generation in stride(asked):
+        given = variables(
+            generation, writing.task, writing.labels, shown.shown[generation.selection_id], (), 0, redacted=False
+        )
+        texts = (shown.texts[generation.selection_id] * JUDGED)[: min(generation.count, JUDGED)]
         records = [{"number": number, "text": text} for number, text in enumerate(texts, start=1)]
         wanted = {name: given[name] for name in ("task", "demonstrations", "label", "labels")}
         jobs.append(judge.job(wanted | {"records": records}, ("estimate",)))
-    calls = sum(-(-brief.count // JUDGED) for brief in asked)
-    items = sum(brief.count for brief in asked) / calls
+    calls = sum(-(-generation.count // JUDGED) for generation in asked)
+    items = sum(generation.count for generation in asked) / calls
     return _of_jobs("generate", "judge", jobs, _FRAME + items * _VERDICT, calls, items, done)
 
 

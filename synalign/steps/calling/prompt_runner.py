@@ -21,7 +21,7 @@ from synalign.llm.transport.chat import ChatRequest
 from synalign.llm.transport.endpoints import resolved_base_url
 from synalign.steps.calling.dispatch import send
 from synalign.steps.calling.jobs import Job
-from synalign.steps.calling.label_descriptions import meanings
+from synalign.steps.calling.label_descriptions import describe_labels
 from synalign.steps.calling.redaction import Redaction
 from synalign.steps.core.context import Context
 from synalign.steps.core.reading import records
@@ -72,7 +72,7 @@ def demonstrations(context: Context, settings: Llm, selections: Sequence[dict[st
     by_id = {row["id"]: row for row in real.select("id", "text", "label").iter_rows(named=True)}
     redaction = Redaction(context, settings.redact)
     chosen = [by_id[record_id] for row in selections for record_id in row["demonstrations"]]
-    task = meanings(context, (found["label"] for found in chosen), redaction).task
+    task = describe_labels(context, (found["label"] for found in chosen), redaction).task
     texts: dict[str, list[str]] = {}
     shown: dict[str, list[dict[str, str | None]]] = {}
     for row in selections:
@@ -100,7 +100,7 @@ def settings_for(context: Context, request: EstimateRequest) -> Llm:
 
 
 @dataclass(frozen=True)
-class Asker(Generic[M]):
+class PromptRunner(Generic[M]):
     """Asks for answers of one pydantic type, with one prompt, for one run."""
 
     context: Context
@@ -158,7 +158,7 @@ class Asker(Generic[M]):
             repairs: dict[str, Job] = {}
             for first, job in open_.items():
                 call = calls[job.request.call_id]
-                value, problems = self._read(call)
+                value, problems = self._parsed_reply(call)
                 refused += problems
                 if isinstance(value, ParseFailure):
                     # A reply that used up its tokens would do so again.
@@ -177,7 +177,7 @@ class Asker(Generic[M]):
         request = replace(job.request, turns=turns, subject=subject)
         return Job(request, job.selection_id, job.template_hash, job.request.call_id)
 
-    def _read(self, call: Mapping[str, Any]) -> tuple[M | ParseFailure | None, list[dict[str, Any]]]:
+    def _parsed_reply(self, call: Mapping[str, Any]) -> tuple[M | ParseFailure | None, list[dict[str, Any]]]:
         """Return what a call was answered, None if it was refused, and rows of `rejections` for what is amiss."""
         run_id, call_id = self.plan.run_id, call["call_id"]
         if call["reply"] is None:

@@ -111,7 +111,7 @@ class _Origins:
 
     def __init__(self, context: Context) -> None:
         self._root = context.root
-        self._recording = cache(self._read)
+        self._recording = cache(self._read_recording)
 
     def entry(self, row: Mapping[str, Any]) -> Entry:
         """Return a call as an entry."""
@@ -132,7 +132,7 @@ class _Origins:
         found = recording.find(row["subject"], row["seed"]) if recording is not None else None
         return found.model or name if found is not None and found.reply == row["reply"] else name
 
-    def _read(self, file: str) -> Recording | None:
+    def _read_recording(self, file: str) -> Recording | None:
         try:
             return Recording(self._root / file)
         except ConfigError:

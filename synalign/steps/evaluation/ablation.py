@@ -1,4 +1,4 @@
-"""One draw of an evaluation: training records are drawn, mixtures made of them, models trained and judged."""
+"""One draw of an evaluation: draw training records, make mixtures of them, and train and test a model for each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from synalign.numerics.core.label_quality import MAX_LABELS
 from synalign.numerics.evaluation.mixtures import Data, Kernels, Method, Mixture, mixtures
 from synalign.numerics.evaluation.prediction import scores, stratified_order
 from synalign.numerics.selection.kernels import median_distance
-from synalign.steps.evaluation.data import Judged
+from synalign.steps.evaluation.data import EvaluationData
 
 #: Random features, where the settings of `align` leave their number to be found.
 _FEATURES = 1024
@@ -36,23 +36,24 @@ class Draw:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One model, judged. row: its columns of `evaluations`. correct: float64 [test], 1 where it found the label."""
+    """How one model did on the test records. row: its columns of `evaluations`. correct: float64 [test], 1 where it
+    found the label."""
 
     row: dict[str, Any]
     correct: np.ndarray
 
 
-def draw(judged: Judged, seed: int, real: int, synthetic: int) -> Draw:
+def draw(evaluation: EvaluationData, seed: int, real: int, synthetic: int) -> Draw:
     """Draw training records, each label in its share; of the same seed, fewer are a part of more."""
-    labels = judged.data.real.records.labels
+    labels = evaluation.data.real.records.labels
     chosen = stratified_order(labels, np.random.default_rng(child_seed(seed, "real")))[:real]
     random = np.random.default_rng(child_seed(seed, "synthetic"))
-    written = random.permutation(len(judged.data.synthetic))[:synthetic]
+    written = random.permutation(len(evaluation.data.synthetic))[:synthetic]
     return Draw(seed, np.sort(chosen), np.sort(written))
 
 
-def judge_draw(
-    judged: Judged,
+def evaluate_draw(
+    evaluation: EvaluationData,
     drawn: Draw,
     methods: Sequence[Method],
     classifier: Classifier,
@@ -60,37 +61,37 @@ def judge_draw(
     progress: Callable[[], None],
 ) -> Iterator[Verdict]:
     """Train and judge a model for each method. `progress` is told of each."""
-    whole = judged.data
+    whole = evaluation.data
     given = {name: weights[drawn.synthetic] for name, weights in whole.given.items()}
     data = Data(whole.real.take(drawn.real), whole.synthetic.take(drawn.synthetic), whole.classes, given)
     made = mixtures(_kernels(data, align, drawn.seed), data, methods, _tried(data, align), drawn.seed)
     texts = [
-        *(judged.real["text"][row] for row in drawn.real.tolist()),
-        *(judged.synthetic["text"][row] for row in drawn.synthetic.tolist()),
+        *(evaluation.real["text"][row] for row in drawn.real.tolist()),
+        *(evaluation.synthetic["text"][row] for row in drawn.synthetic.tolist()),
     ]
     inputs = Inputs(np.concatenate([data.real.records.vectors, data.synthetic.records.vectors]), texts)
     labels = np.concatenate([data.real.records.labels, data.synthetic.records.labels])
     for mixed in made:
-        yield _judge(judged, mixed, inputs, labels, classifier, drawn)
+        yield _judge(evaluation, mixed, inputs, labels, classifier, drawn)
         progress()
 
 
 def _judge(
-    judged: Judged, mixed: Mixture, inputs: Inputs, labels: np.ndarray, classifier: Classifier, drawn: Draw
+    evaluation: EvaluationData, mixed: Mixture, inputs: Inputs, labels: np.ndarray, classifier: Classifier, drawn: Draw
 ) -> Verdict:
     start = perf_counter()
     weights = np.concatenate([mixed.real, mixed.synthetic])
     used = np.flatnonzero(weights > 0)
     some = Inputs(inputs.vectors[used], [inputs.texts[row] for row in used.tolist()])
-    fitted = classifier.fit(Examples(some, labels[used], weights[used]), len(judged.labels), drawn.seed)
-    found = scores(fitted.predict_proba(judged.test_inputs), judged.test_codes)
+    fitted = classifier.fit(Examples(some, labels[used], weights[used]), len(evaluation.labels), drawn.seed)
+    found = scores(fitted.predict_proba(evaluation.test_inputs), evaluation.test_codes)
     candidate = mixed.candidate
     row = {
         "method": mixed.method,
         "real_records": len(mixed.real),
         "seed": drawn.seed,
         "synthetic_records": len(mixed.synthetic),
-        "test_records": len(judged.test_codes),
+        "test_records": len(evaluation.test_codes),
         "model": classifier.name,
         "share": mixed.share,
         "strength": candidate.eps if candidate else None,

@@ -29,10 +29,13 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Judged:
-    """All that is drawn from and judged on. labels: the names that codes stand for. real, synthetic, test: frames of
-    id, text, label, ordered by id. data: both training sides as arrays, rows as in the frames. test_inputs, test_codes:
-    the test records. notes: what to say of records that were left out."""
+class EvaluationData:
+    """The records that training sets are drawn from, and the test records that models are measured on.
+
+    labels: the names that codes stand for. real, synthetic, test: frames of id, text, label, ordered by id. data: the
+    real and the synthetic training records as arrays, rows as in the frames. test_inputs, test_codes: the test records.
+    notes: which records were left out, in sentences.
+    """
 
     labels: list[str]
     real: pl.DataFrame
@@ -115,7 +118,9 @@ def read_labelled(context: Context, settings: Evaluate, align: Align) -> Frames:
     return Frames(labels, real, synthetic, test, notes)
 
 
-def as_arrays(context: Context, frames: Frames, align: Align, embedder: str, current: Run | None, seed: int) -> Judged:
+def as_arrays(
+    context: Context, frames: Frames, align: Align, embedder: str, current: Run | None, seed: int
+) -> EvaluationData:
     """Return the records as arrays, with vectors of one embedder.
 
     Raises:
@@ -136,7 +141,7 @@ def as_arrays(context: Context, frames: Frames, align: Align, embedder: str, cur
     test = frames.test
     inputs = Inputs(vectors(context, embedder, REAL, test["id"]), test["text"].to_list())
     codes = test["label"].replace_strict(frames.labels, range(len(frames.labels)), return_dtype=pl.Int64).to_numpy()
-    return Judged(frames.labels, frames.real, synthetic_frame, test, data, inputs, codes, [*notes, *said])
+    return EvaluationData(frames.labels, frames.real, synthetic_frame, test, data, inputs, codes, [*notes, *said])
 
 
 def _corpus(side: Side, weights: np.ndarray) -> Corpus:

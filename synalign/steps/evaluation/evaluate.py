@@ -24,8 +24,8 @@ from synalign.steps.alignment.align import align_inputs
 from synalign.steps.core.context import Context, Outcome
 from synalign.steps.core.run_step import Result, run_step
 from synalign.steps.embedding import embed as embedding
-from synalign.steps.evaluation.ablation import Verdict, draw, judge_draw
-from synalign.steps.evaluation.data import CURRENT, Judged, as_arrays, methods_of, read_labelled
+from synalign.steps.evaluation.ablation import Verdict, draw, evaluate_draw
+from synalign.steps.evaluation.data import CURRENT, EvaluationData, as_arrays, methods_of, read_labelled
 from synalign.store.lake.journal import Clock, Plan
 
 #: The version of the algorithm, part of every run's name.
@@ -96,16 +96,18 @@ def _evaluate(context: Context, settings: Evaluate, embedder: str | None, *, cur
     def work() -> Result:
         seed = child_seed(context.config.seed, "evaluate")
         used = current if CURRENT in rows else None
-        judged = as_arrays(context, frames, align, chosen.name, used, seed)
+        evaluation = as_arrays(context, frames, align, chosen.name, used, seed)
         sizes = (
-            _sizes(judged, settings) if curve else [_size(len(judged.real), settings.real, settings, "real training")]
+            _sizes(evaluation, settings)
+            if curve
+            else [_size(len(evaluation.real), settings.real, settings, "real training")]
         )
-        written = _size(len(judged.synthetic), settings.synthetic, settings, "synthetic")
-        notes = [*judged.notes, *_cautions(judged, align.model_dump(), sizes, written, curve)]
+        written = _size(len(evaluation.synthetic), settings.synthetic, settings, "synthetic")
+        notes = [*evaluation.notes, *_cautions(evaluation, align.model_dump(), sizes, written, curve)]
         total, verdicts = settings.seeds * len(sizes) * len(rows), dict[tuple[str, int], list[Verdict]]()
         count = 0
 
-        def told() -> None:
+        def count_trained() -> None:
             nonlocal count
             count += 1
             context.progress("evaluating", count, total)
@@ -113,8 +115,8 @@ def _evaluate(context: Context, settings: Evaluate, embedder: str | None, *, cur
         context.progress("evaluating", 0, total)
         for size in sizes:
             for number in range(settings.seeds):
-                drawn = draw(judged, child_seed(seed, number), size, written)
-                for verdict in judge_draw(judged, drawn, rows, trained, align, told):
+                drawn = draw(evaluation, child_seed(seed, number), size, written)
+                for verdict in evaluate_draw(evaluation, drawn, rows, trained, align, count_trained):
                     verdict.row["seed"] = number
                     verdicts.setdefault((verdict.row["method"], size), []).append(verdict)
         table = [{"embedder": chosen.name} | verdict.row for found in verdicts.values() for verdict in found]
@@ -124,7 +126,7 @@ def _evaluate(context: Context, settings: Evaluate, embedder: str | None, *, cur
         ]
         if curve:
             figures += [common | row for row in _worth(verdicts, rows, sizes, seed)]
-        counts = _counts(verdicts, rows, sizes, settings, judged)
+        counts = _counts(verdicts, rows, sizes, settings, evaluation)
         return Result({"evaluations": table, "metrics": figures}, counts, notes)
 
     return run_step(context, clock, plan, work)
@@ -147,8 +149,8 @@ def _size(there: int, wanted: int | None, settings: Evaluate, what: str) -> int:
     return wanted
 
 
-def _sizes(judged: Judged, settings: Evaluate) -> list[int]:
-    there = len(judged.real)
+def _sizes(evaluation: EvaluationData, settings: Evaluate) -> list[int]:
+    there = len(evaluation.real)
     sizes = sorted({size for size in settings.sizes if size < there} | {there})
     if sizes[0] < FOLDS:
         raise UsageError(
@@ -226,7 +228,7 @@ def _counts(
     rows: Sequence[Method],
     sizes: Sequence[int],
     settings: Evaluate,
-    judged: Judged,
+    evaluation: EvaluationData,
 ) -> dict[str, Any]:
     """Return what an outcome says: of the largest number of real records."""
     size = sizes[-1]
@@ -236,19 +238,21 @@ def _counts(
     }
     best = max(means, key=lambda name: means[name])
     counts: dict[str, Any] = {"model": settings.model, "seeds": settings.seeds, "real_records": size}
-    counts |= {"test_records": len(judged.test_codes), "best": best, "accuracy": means[best]}
+    counts |= {"test_records": len(evaluation.test_codes), "best": best, "accuracy": means[best]}
     return counts | {f"accuracy_{name}": means[name] for name in CURVE if name in means and name != best}
 
 
-def _cautions(judged: Judged, align: dict[str, Any], sizes: Sequence[int], written: int, curve: bool) -> list[str]:
+def _cautions(
+    evaluation: EvaluationData, align: dict[str, Any], sizes: Sequence[int], written: int, curve: bool
+) -> list[str]:
     """Return what a reader should know before believing the table."""
     notes = []
-    if len(judged.test_codes) < _FEW_TEST:
+    if len(evaluation.test_codes) < _FEW_TEST:
         notes.append(
-            f"{len(judged.test_codes)} test records are few: see the column test_error, which the intervals over the "
-            "seeds do not hold"
+            f"{len(evaluation.test_codes)} test records are few: see the column test_error, which the intervals over "
+            "the seeds do not hold"
         )
-    if not curve and sizes[0] == len(judged.real) and written == len(judged.synthetic):
+    if not curve and sizes[0] == len(evaluation.real) and written == len(evaluation.synthetic):
         notes.append("each seed trains on all records: the intervals hold what a seed decides, not what a draw does")
     ignored = [name for name in ("max_weight_ratio", "min_effective_share") if align[name] is not None]
     ignored += ["label_shares"] if isinstance(align["label_shares"], dict) else []

@@ -69,16 +69,16 @@ def figures(texts: Texts, leakage: Leakage, base: Leakage, seed: int) -> Iterato
     )
     for side in texts.sides:
         for metric, found, size in _sums(side, reference, coder, seed):
-            yield _row(side, metric, found, len(side.texts), size)
+            yield _metric_row(side, metric, found, len(side.texts), size)
         into, sources = (base, texts.others) if side.scope == REAL_SIDE else (leakage, texts.sources)
         for kind, present in into.of(side.texts).items():
             if kind != "test_copy" or side.scope != REAL_SIDE:
-                yield _row(side, kind, share_interval(present, side.weights), len(side.texts), len(sources))
+                yield _metric_row(side, kind, share_interval(present, side.weights), len(side.texts), len(sources))
     real = next((side for side in texts.sides if side.scope == REAL_SIDE), None)
     copies = leakage.of(texts.reference).get("test_copy")
     if real is not None and copies is not None:
         # Of real texts, it is the training ones that may stand in the test split.
-        yield _row(real, "test_copy", share_interval(copies), len(texts.reference), None)
+        yield _metric_row(real, "test_copy", share_interval(copies), len(texts.reference), None)
     drawn = [_Drawn(side, coded(coder, side.drawn), seed) for side in texts.sides if side.drawn]
     yield from _sized(drawn, reference, marker, texts.notes, seed)
 
@@ -160,7 +160,7 @@ def _sized(drawn: list[_Drawn], reference: _Reference, marker: Coder, notes: lis
     count = min(BLEU_TEXTS, half)
     for one in drawn:
         scores = [self_bleu(one.tokens.choose(rows)) for rows in one.halves(count, SLOW_ROUNDS)]
-        yield _row(one.side, "self_bleu", subsample_interval(scores, count / len(one.tokens), 1.0), count, None)
+        yield _metric_row(one.side, "self_bleu", subsample_interval(scores, count / len(one.tokens), 1.0), count, None)
         yield from _distances(one, half, reference, marker, seed)
 
 
@@ -177,7 +177,7 @@ def _on_words(
         found = one.grams[n]
         values = [compute(found.of(order, size)) for order in one.orders]
         interval = subsample_interval(values, size / len(found.values), 1.0)
-        yield _row(one.side, metric, interval, len(one.tokens), reference)
+        yield _metric_row(one.side, metric, interval, len(one.tokens), reference)
 
 
 def _distances(one: _Drawn, half: int, reference: _Reference, marker: Coder, seed: int) -> Iterator[Row]:
@@ -196,10 +196,10 @@ def _distances(one: _Drawn, half: int, reference: _Reference, marker: Coder, see
     for metric, (compute, most) in computed.items():
         values = [compute(rows) for rows in one.halves(half)]
         interval = subsample_interval(values, half / len(one.tokens), most)
-        yield _row(one.side, metric, interval, len(one.tokens), len(reference))
+        yield _metric_row(one.side, metric, interval, len(one.tokens), len(reference))
     areas = [_areas(one, half, reference, repeat, seed) for repeat in range(CLUSTERINGS)]
     interval = subsample_interval(areas, half / len(one.tokens), 1.0)
-    yield _row(one.side, "mauve", interval, len(one.tokens), len(reference))
+    yield _metric_row(one.side, "mauve", interval, len(one.tokens), len(reference))
 
 
 def _areas(one: _Drawn, half: int, reference: _Reference, repeat: int, seed: int) -> list[float]:
@@ -212,7 +212,7 @@ def _areas(one: _Drawn, half: int, reference: _Reference, repeat: int, seed: int
     return [curve_area(counts, np.bincount(labels[rows], minlength=size)) for rows in rounds]
 
 
-def _row(side: TextSide, metric: str, found: Interval, size: int, reference: int | None) -> Row:
+def _metric_row(side: TextSide, metric: str, found: Interval, size: int, reference: int | None) -> Row:
     sizes = (size, None) if side.scope == REAL_SIDE else (reference, size)
     return {
         "metric": metric,

@@ -16,9 +16,9 @@ from synalign.llm.builtin.replay import Entry, Recording, recording_text
 from synalign.steps.calling.recording import write_whole
 from synalign.steps.core.context import Context, Outcome
 from synalign.steps.forget import plan_file
-from synalign.steps.forget.plan_file import Forgetting, Replacement
+from synalign.steps.forget.plan_file import ForgetPlan, Replacement
 from synalign.steps.forget.tombstones import forget_runs, keep_out
-from synalign.steps.forget.verify import Proof, prove
+from synalign.steps.forget.verify import Verification, verify
 from synalign.steps.lifecycle import publish
 from synalign.store.disk.byte_search import Needles
 from synalign.store.lake.journal import Clock, Plan, now
@@ -38,7 +38,7 @@ def resume(context: Context, catalog: Path) -> Outcome | None:
     return carry_out(context, work, catalog)
 
 
-def carry_out(context: Context, work: Forgetting, catalog: Path) -> Outcome:
+def carry_out(context: Context, work: ForgetPlan, catalog: Path) -> Outcome:
     """Do all that is planned, and prove it.
 
     Raises:
@@ -58,22 +58,23 @@ def carry_out(context: Context, work: Forgetting, catalog: Path) -> Outcome:
         context.lake.expunge(name)
     context.progress("removing for good", len(names), len(names))
     _publish(context, catalog)
-    proof = prove(context, work, catalog)
+    verification = verify(context, work, catalog)
     plan_file.remove(context.root)
-    if proof.users:
+    if verification.users:
         raise StoreError(
-            f"The records are forgotten, but {', '.join(map(str, proof.users))} hold{'s' * (len(proof.users) == 1)} "
-            "the text or the id of one. These files are yours: take it out of them, or remove them."
+            f"The records are forgotten, but {', '.join(map(str, verification.users))} "
+            f"hold{'s' * (len(verification.users) == 1)} the text or the id of one. These files are yours: take it out "
+            "of them, or remove them."
         )
-    return _outcome(work, run_id, rewritten, left, proof, clock.seconds)
+    return _outcome(work, run_id, rewritten, left, verification, clock.seconds)
 
 
-def _remove(context: Context, work: Forgetting) -> None:
+def _remove(context: Context, work: ForgetPlan) -> None:
     lake = context.lake
     # First, since some of these rows are to go as a whole.
     for replacement in work.replacements:
         lake.delete(replacement.table, replacement.where)
-        lake.insert(replacement.table, _row(replacement))
+        lake.insert(replacement.table, _as_table(replacement))
     for removal in work.removals:
         for where in removal.conditions():
             lake.delete(removal.table, where)
@@ -82,7 +83,7 @@ def _remove(context: Context, work: Forgetting) -> None:
             lake.drop(name)
 
 
-def _row(replacement: Replacement) -> pa.Table:
+def _as_table(replacement: Replacement) -> pa.Table:
     """Return the row as a table; what was read of a file has times as text."""
     schema = TABLES[replacement.table].schema
     row = dict(replacement.row)
@@ -93,7 +94,7 @@ def _row(replacement: Replacement) -> pa.Table:
     return pa.Table.from_pylist([row], schema=schema)
 
 
-def _rewrite_recordings(context: Context, work: Forgetting) -> tuple[int, list[str]]:
+def _rewrite_recordings(context: Context, work: ForgetPlan) -> tuple[int, list[str]]:
     """Take the entries that answer forgotten calls, or quote records, out of recordings; return how many files that
     changed, and those that it could not be done in."""
     needles, subjects = Needles(work.needles), set(work.subjects)
@@ -119,7 +120,7 @@ def _kept(entries: Sequence[Entry], subjects: set[str], needles: Needles) -> lis
     ]
 
 
-def _note_run(context: Context, work: Forgetting, clock: Clock) -> str:
+def _note_run(context: Context, work: ForgetPlan, clock: Clock) -> str:
     """Write the row of this forget, unless it is there, and return its name. It holds numbers, and nothing of whom."""
     for run in context.journal.runs("forget"):
         if run.parameters["number"] == work.number:
@@ -136,10 +137,10 @@ def _publish(context: Context, catalog: Path) -> None:
 
 
 def _outcome(
-    work: Forgetting, run_id: str, rewritten: int, left: Sequence[str], proof: Proof, seconds: float
+    work: ForgetPlan, run_id: str, rewritten: int, left: Sequence[str], verification: Verification, seconds: float
 ) -> Outcome:
     counts: dict[str, Any] = dict(work.counts) | {"recordings": rewritten}
-    counts |= {"files_decoded": proof.files, "bytes": proof.bytes}
+    counts |= {"files_decoded": verification.files, "bytes": verification.bytes}
     notes = list(work.notes)
     if rewritten:
         notes.append("what a recording answered counts as another model's from now on: it is a changed file")
@@ -147,8 +148,9 @@ def _outcome(
         notes.append(
             f"these recordings were not found, or could not be read or written, and are left to you: {', '.join(left)}"
         )
-    if proof.unknown:
+    if verification.unknown:
         notes.append(
-            f"files of kinds that are not known here were searched as bytes only: {', '.join(map(str, proof.unknown))}"
+            "files of kinds that are not known here were searched as bytes only: "
+            + ", ".join(map(str, verification.unknown))
         )
     return Outcome("forget", run_id, False, counts, tuple(notes), seconds)

@@ -42,7 +42,7 @@ class Frames:
 
 
 @dataclass
-class Derived:
+class Lineage:
     """Names of what goes. telling: values of categories that only the forgotten records speak of."""
 
     selections: set[str] = field(default_factory=set)
@@ -56,7 +56,7 @@ class Derived:
         return len(self.selections) + len(self.attributes) + len(self.synthetic) + len(self.calls) + len(self.telling)
 
 
-def derived(frames: Frames, real: set[str], texts: pl.Series, others: pl.Series, quoting: Quoting) -> Derived:
+def trace_lineage(frames: Frames, real: set[str], texts: pl.Series, others: pl.Series, quoting: Quoting) -> Lineage:
     """Return what was derived from the real records of some ids.
 
     Args:
@@ -64,7 +64,7 @@ def derived(frames: Frames, real: set[str], texts: pl.Series, others: pl.Series,
         others: the texts of all other real records: what they say, too, tells of nobody.
         quoting: finds calls by what they hold.
     """
-    found = Derived()
+    found = Lineage()
     shown = frames.selections.explode("demonstrations", empty_as_null=True)
     named = list(real)
     hit = pl.col("demonstrations").is_in(named) | pl.col("record_id").is_in(named)
@@ -108,7 +108,7 @@ class Mentions:
         return set(long) - said_by(long, self._others_exact)
 
 
-def _add_attributes(frames: Frames, found: Derived, real: set[str], mentioned: Mentions) -> None:
+def _add_attributes(frames: Frames, found: Lineage, real: set[str], mentioned: Mentions) -> None:
     rows = frames.attributes
     own = pl.col("selection_id").is_in(list(found.selections)) | pl.col("call_id").is_in(list(found.calls))
     found.attributes |= _names(rows.filter(own.fill_null(False)), "id")
@@ -134,7 +134,7 @@ def _stated(frames: Frames) -> pl.DataFrame:
     return items.join(kinds, on=["id", "name"], how="left").with_columns(pl.col("kind").fill_null("text"))
 
 
-def _add_synthetic(frames: Frames, found: Derived) -> None:
+def _add_synthetic(frames: Frames, found: Lineage) -> None:
     rows = frames.synthetic
     hit = (
         pl.col("selection_id").is_in(list(found.selections))
@@ -144,7 +144,7 @@ def _add_synthetic(frames: Frames, found: Derived) -> None:
     found.synthetic |= _names(rows.filter(hit.fill_null(False)), "id")
 
 
-def _add_calls(frames: Frames, found: Derived, real: set[str]) -> None:
+def _add_calls(frames: Frames, found: Lineage, real: set[str]) -> None:
     calls, attributes = frames.calls, frames.attributes
     ours = attributes.filter(pl.col("id").is_in(list(found.attributes)))
     written = frames.synthetic.filter(pl.col("id").is_in(list(found.synthetic)))
@@ -167,7 +167,7 @@ def _add_calls(frames: Frames, found: Derived, real: set[str]) -> None:
         found.calls |= more
 
 
-def _quotable(frames: Frames, found: Derived, mentioned: Mentions) -> set[str]:
+def _quotable(frames: Frames, found: Lineage, mentioned: Mentions) -> set[str]:
     """Return what was written from the records, which other calls may show: texts, kept or refused, and attributes."""
     written = frames.synthetic.filter(pl.col("id").is_in(list(found.synthetic)))["text"]
     refused = frames.rejections.filter(pl.col("call_id").is_in(list(found.calls)))["text"]

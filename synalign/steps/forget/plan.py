@@ -1,5 +1,5 @@
 """forget: real records go for good, with everything derived from them that quotes them. Here it is planned;
-`forgetting` does it, and `proof` looks whether anything is left."""
+`execute` does it, and `verify` looks whether anything is left."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from synalign.steps.corpus.documents import documents
 from synalign.steps.embedding import embed as embedding
 from synalign.steps.forget import plan_file
 from synalign.steps.forget.execute import carry_out
-from synalign.steps.forget.lineage import QUOTATION, Derived, Frames, Mentions, derived
-from synalign.steps.forget.plan_file import Forgetting, Removal, Replacement
+from synalign.steps.forget.lineage import QUOTATION, Frames, Lineage, Mentions, trace_lineage
+from synalign.steps.forget.plan_file import ForgetPlan, Removal, Replacement
 from synalign.steps.forget.tombstones import digests, known, last_forgotten, names_of, new_salt, salt_of
 from synalign.steps.lifecycle.gc import drop_unfinished
 from synalign.store.disk.byte_search import Needles, forms, said_by
@@ -51,7 +51,7 @@ def forget(context: Context, names: Sequence[str], catalog: Path) -> Outcome:
 
     Raises:
         UsageError: if there is no record of an id, or none is given. Nothing is done then.
-        StoreError: if something could not be removed, or the proof finds what should be gone, saying where.
+        StoreError: if something could not be removed, or the verification finds what should be gone, saying where.
     """
     _check(context, names)
     drop_unfinished(context)
@@ -95,19 +95,19 @@ def _check(context: Context, names: Sequence[str]) -> None:
         raise UsageError(f"There is no real record with the id {listed}.{hint} Nothing was forgotten.")
 
 
-def plan(context: Context, names: Sequence[str]) -> Forgetting:
+def plan(context: Context, names: Sequence[str]) -> ForgetPlan:
     """Return what forgetting the real records of these ids takes. Reads, and writes nothing."""
     real = context.lake.frame(REAL, ["id", "text", "label", "split", "run_id"])
     theirs = real.filter(pl.col("id").is_in(list(names)))
     others = real.filter(~pl.col("id").is_in(list(names)))
     redact = _redacting(context)
     frames = read_frames(context)
-    found = derived(frames, set(names), theirs["text"], others["text"], _quoting(context, redact))
+    found = trace_lineage(frames, set(names), theirs["text"], others["text"], _quoting(context, redact))
     written = context.lake.frame(SYNTHETIC, ["id", "text", "run_id"])
     sources = written.filter(pl.col("id").is_in(list(found.synthetic)))["run_id"]
     written = written.filter(~pl.col("id").is_in(list(found.synthetic))).select("id", "text")
     mentioned = Mentions(theirs["text"], others["text"])
-    # What a document says is nobody's record. Forgetting is about records: documents stay.
+    # What a document says is nobody's record. A forget is about records: documents stay.
     remaining = pl.concat([others.select("id", "text"), written, documents(context)])
     texts = theirs["text"].unique().to_list()
     shared = said_by(texts, remaining["text"])
@@ -137,7 +137,7 @@ def plan(context: Context, names: Sequence[str]) -> Forgetting:
     out = {name for row in theirs.select("id", "text", "label", "split").iter_rows() for name in names_of(*row)}
     calls = sorted(found.calls)
     tokens, usd = worth(context, calls)
-    return Forgetting(
+    return ForgetPlan(
         number=number,
         parameters={"number": number, "embedders": sorted(gone), "embed": settings},
         salt=salt,
@@ -235,7 +235,7 @@ def _retrievers(context: Context, sources: Sequence[str], gone: dict[str, str]) 
 def _removals(
     context: Context,
     real: list[str],
-    found: Derived,
+    found: Lineage,
     gone: dict[str, str],
     trained: set[str],
     placeholders: list[str],
@@ -330,7 +330,7 @@ def _recordings(context: Context) -> list[str]:
     return sorted({*found, *([file] if kind == "replay" else [])})
 
 
-def _counts(theirs: pl.DataFrame, found: Derived, gone: dict[str, str], trained: set[str]) -> dict[str, int]:
+def _counts(theirs: pl.DataFrame, found: Lineage, gone: dict[str, str], trained: set[str]) -> dict[str, int]:
     counts = {
         "real": theirs.height,
         "selections": len(found.selections),

@@ -16,7 +16,7 @@ from synalign.store.disk import atomic_write
 from synalign.store.lake.lake import is_in, quote
 
 #: The name of the file inside a workspace.
-INTENTION = ".forgetting.json"
+PLAN_FILE = ".forgetting.json"
 
 #: Values that one condition lists.
 _LISTED = 2_000
@@ -48,13 +48,13 @@ class Replacement:
 
 
 @dataclass(frozen=True)
-class Forgetting:
+class ForgetPlan:
     """All that one forget does.
 
     number: of this forget, from 1. parameters: of its run. salt, digests: what keeps the records out. removals: in the
     order in which they are done. dropped: tables of vectors that go as a whole. calls, held: for `Ledger.erase`.
-    subjects: of those calls. recordings: files to rewrite. needles: what the proof looks for anywhere; exact: ids that
-    are a part of other ids, and whole: texts that are too short for that. counts, notes: for the outcome.
+    subjects: of those calls. recordings: files to rewrite. needles: what the verification looks for anywhere; exact:
+    ids that are a part of other ids, and whole: texts that are too short for that. counts, notes: for the outcome.
     """
 
     number: int
@@ -75,23 +75,23 @@ class Forgetting:
     notes: Sequence[str] = field(default=())
 
 
-def write(root: Path, work: Forgetting) -> None:
+def write(root: Path, work: ForgetPlan) -> None:
     """Write the file, durable on return.
 
     Raises:
         StoreError: if it cannot be written. Nothing was changed then.
     """
     text = json.dumps(asdict(work), ensure_ascii=False, default=str)
-    atomic_write.write(root / INTENTION, text, private=True)
+    atomic_write.write(root / PLAN_FILE, text, private=True)
 
 
-def read(root: Path) -> Forgetting | None:
+def read(root: Path) -> ForgetPlan | None:
     """Return what a forget that was killed was going to do, or None. What was killed before it began is removed.
 
     Raises:
         StoreError: if the file cannot be read.
     """
-    path = root / INTENTION
+    path = root / PLAN_FILE
     path.with_name(path.name + atomic_write.PARTIAL).unlink(missing_ok=True)
     if not path.exists():
         return None
@@ -100,7 +100,7 @@ def read(root: Path) -> Forgetting | None:
         removals = [Removal(**item) for item in found.pop("removals")]
         replacements = [Replacement(**item) for item in found.pop("replacements")]
         held = [tuple(item) for item in found.pop("held")]
-        return Forgetting(**found, removals=removals, replacements=replacements, held=held)
+        return ForgetPlan(**found, removals=removals, replacements=replacements, held=held)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise StoreError(
             f"{path}, which says how a forget that was stopped goes on, cannot be read: {error}. Remove it and forget "
@@ -115,7 +115,7 @@ def remove(root: Path) -> None:
         StoreError: if it cannot be removed.
     """
     try:
-        (root / INTENTION).unlink(missing_ok=True)
+        (root / PLAN_FILE).unlink(missing_ok=True)
         atomic_write.sync(root)
     except OSError as error:
-        raise StoreError(f"{root / INTENTION} cannot be removed: {error}. It holds what was forgotten.") from error
+        raise StoreError(f"{root / PLAN_FILE} cannot be removed: {error}. It holds what was forgotten.") from error

@@ -12,7 +12,7 @@ from synalign.config import CONFIG_NAME
 from synalign.errors import StoreError
 from synalign.steps.calling.prompt_runner import PROMPTS
 from synalign.steps.core.context import Context
-from synalign.steps.forget.plan_file import INTENTION, Forgetting
+from synalign.steps.forget.plan_file import PLAN_FILE, ForgetPlan
 from synalign.store.disk.byte_search import Needles
 from synalign.store.lake.format import FORMAT_NAME
 from synalign.store.lake.schemas import ORIGINS
@@ -21,7 +21,7 @@ from synalign.store.sql import catalog as published
 
 
 @dataclass(frozen=True)
-class Proof:
+class Verification:
     """What was looked at: `files`, and their `bytes`. unknown: files whose kind is not known, so that they could not be
     decoded. users: files of the user's own that hold what was forgotten."""
 
@@ -31,7 +31,7 @@ class Proof:
     users: tuple[Path, ...]
 
 
-def prove(context: Context, work: Forgetting, catalog: Path) -> Proof:
+def verify(context: Context, work: ForgetPlan, catalog: Path) -> Verification:
     """Decode every file of the workspace and look for the ids and texts of the forgotten records.
 
     Raises:
@@ -59,10 +59,10 @@ def prove(context: Context, work: Forgetting, catalog: Path) -> Proof:
     users = tuple(path for path in [*others, *recordings - set(others)] if path.is_file() and needles.in_file(path))
     unknown = tuple(path for path in others if not _is_known(context, path) and path not in recordings)
     everything = [*ours, *others]
-    return Proof(len(everything), sum(path.stat().st_size for path in everything), unknown, users)
+    return Verification(len(everything), sum(path.stat().st_size for path in everything), unknown, users)
 
 
-def _in_tables(context: Context, work: Forgetting, needles: Needles) -> Iterable[str]:
+def _in_tables(context: Context, work: ForgetPlan, needles: Needles) -> Iterable[str]:
     lake = context.lake
     for removal in work.removals:
         if any(lake.count(removal.table, where) for where in removal.conditions()):
@@ -103,7 +103,7 @@ def _files(context: Context, catalog: Path) -> tuple[list[Path], list[Path]]:
     ours: list[Path] = []
     others: list[Path] = []
     for path in sorted(context.root.rglob("*")):
-        if not path.is_file() or path.name in (WRITING, CALLING) or path == context.root / INTENTION:
+        if not path.is_file() or path.name in (WRITING, CALLING) or path == context.root / PLAN_FILE:
             continue
         beside = path.parent == context.root
         own = path.is_relative_to(context.lake.path)

@@ -47,18 +47,18 @@ def fsck(root: Path) -> Report:
     config = _configuration(root, report)
     lake, ledger = Lake(root / "lance"), Ledger(root / "ledger.sqlite")
     try:
-        sound = integrity.check_tables(lake, found is not None and found.schema < format.SCHEMA, report)
+        readable = integrity.check_tables(lake, found is not None and found.schema < format.SCHEMA, report)
         calls = integrity.check_ledger(ledger, found is not None and found.schema < format.SCHEMA, report)
-        lost = sound.known - sound.tables | ({"ledger"} if calls is None else set())
+        lost = readable.known - readable.tables | ({"ledger"} if calls is None else set())
         rows = TABLES["calls"].schema.empty_table() if calls is None else calls
-        with closing(checks.connect(lake, sound.tables, sound.vectors, rows)) as connection:
-            _keys(connection, sound, report)
+        with closing(checks.connect(lake, readable.tables, readable.vectors, rows)) as connection:
+            _keys(connection, readable, report)
             _promises(connection, lost, report)
         if config is not None and not lost:
             integrity.check_catalog(Context(root, config, lake, Journal(lake), ledger), report)
         else:
             report.skipped["catalog"] = "what it shows cannot be compared while a table or the configuration is damaged"
-        check_files(root, lake, sound.known, report)
+        check_files(root, lake, readable.known, report)
     finally:
         ledger.close()
     report.at_work = sorted({*at_work, *locks.at_work()})
@@ -101,10 +101,10 @@ def _configuration(root: Path, report: Report) -> Config | None:
     return None
 
 
-def _keys(connection: DuckDBPyConnection, sound: integrity.Sound, report: Report) -> None:
+def _keys(connection: DuckDBPyConnection, readable: integrity.Readable, report: Report) -> None:
     report.checked.append("keys")
-    keys = {name: TABLES[name].key for name in sound.tables if name in TABLES}
-    for name, key in sorted((keys | dict.fromkeys(sound.vectors, ("origin", "id"))).items()):
+    keys = {name: TABLES[name].key for name in readable.tables if name in TABLES}
+    for name, key in sorted((keys | dict.fromkeys(readable.vectors, ("origin", "id"))).items()):
         found = checks.repeated_keys(connection, name, key, SHOWN)
         if found.count:
             what = f"several rows have one key ({', '.join(key)}), or none"

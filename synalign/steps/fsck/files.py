@@ -7,7 +7,7 @@ from pathlib import Path
 
 from synalign.config import CATALOG_NAME, CONFIG_NAME
 from synalign.errors import StoreError
-from synalign.steps.forget.plan_file import INTENTION
+from synalign.steps.forget.plan_file import PLAN_FILE
 from synalign.steps.fsck.report import ERROR, LEFTOVER, RESTORE, UNKNOWN, Report
 from synalign.store.disk.links import leaving
 from synalign.store.lake.format import FORMAT_NAME
@@ -46,10 +46,10 @@ def check_files(root: Path, lake: Lake, known: set[str], report: Report) -> None
     if half:
         what = "half a file of a writer that was killed"
         report.add("files", LEFTOVER, what, str(root), "delete them while nobody writes", half)
-    if INTENTION in names:
+    if PLAN_FILE in names:
         cure = "any command that writes, such as 'synalign gc DIR', finishes it first"
-        report.add("files", LEFTOVER, "a forget that was stopped", str(root), cure, [INTENTION])
-    other = [name for name in names if name not in (*_OURS, INTENTION, *half)]
+        report.add("files", LEFTOVER, "a forget that was stopped", str(root), cure, [PLAN_FILE])
+    other = [name for name in names if name not in (*_OURS, PLAN_FILE, *half)]
     if other:
         report.add("files", UNKNOWN, "not of a workspace", str(root), "nothing has to be done; move your own", other)
     _links(root, report)

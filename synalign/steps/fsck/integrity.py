@@ -24,7 +24,7 @@ _AGAIN = "delete it: the next step, or 'synalign publish DIR', writes it anew"
 
 
 @dataclass
-class Sound:
+class Readable:
     """What can be read. tables: names, vectors included. vectors: {table: embedder}. known: tables that are of this
     workspace, whether they can be read or not."""
 
@@ -33,34 +33,34 @@ class Sound:
     known: set[str] = field(default_factory=set)
 
 
-def check_tables(lake: Lake, earlier: bool, report: Report) -> Sound:
-    """Open every table, decode all of it, and compare its columns with the schema; return what is sound.
+def check_tables(lake: Lake, earlier: bool, report: Report) -> Readable:
+    """Open every table, decode all of it, and compare its columns with the schema; return what is readable.
 
     `earlier`: tables may lack columns that a migration will add.
     """
     report.checked += ["tables", "schema", "vectors"]
-    sound = Sound()
+    readable = Readable()
     names = lake.names()
     for name in (name for name in names if name in TABLES):
-        sound.known.add(name)
+        readable.known.add(name)
         if _decoded(lake, name, report) and _fits(lake, name, TABLES[name], earlier, report):
-            sound.tables.add(name)
-    made = _embedders(lake, sound)
+            readable.tables.add(name)
+    made = _embedders(lake, readable)
     for name in (name for name in names if name.startswith("vectors_")):
         if made is not None and name not in made:
             continue  # of an embedder that never finished: told with the files
-        sound.known.add(name)
+        readable.known.add(name)
         embedder, dimensions = made[name] if made is not None else (name.removeprefix("vectors_"), None)
         if _decoded(lake, name, report, finite=True) and _fits_vectors(lake, name, dimensions, report):
-            sound.tables.add(name)
-            sound.vectors[name] = embedder
-    _check_indices(lake, names, sound, report)
-    return sound
+            readable.tables.add(name)
+            readable.vectors[name] = embedder
+    _check_indices(lake, names, readable, report)
+    return readable
 
 
-def _check_indices(lake: Lake, names: list[str], sound: Sound, report: Report) -> None:
+def _check_indices(lake: Lake, names: list[str], readable: Readable, report: Report) -> None:
     """Check the documents of each retriever that finished: those of others are told with the files."""
-    if {"retrievers", "runs"} & (sound.known - sound.tables):
+    if {"retrievers", "runs"} & (readable.known - readable.tables):
         return
     finished = set(lake.read("runs", ["run_id"])["run_id"].to_pylist())
     for row in lake.read("retrievers", ["run_id", "name", "dimensions", "documents"]).to_pylist():
@@ -71,19 +71,19 @@ def _check_indices(lake: Lake, names: list[str], sound: Sound, report: Report) -
         if name not in names:
             report.add("vectors", ERROR, f"the documents of the retriever {row['name']!r} are gone", name, again)
             continue
-        sound.known.add(name)
+        readable.known.add(name)
         if not _decoded(lake, name, report, finite=True) or not _fits_vectors(lake, name, row["dimensions"], report):
             continue
-        sound.tables.add(name)
+        readable.tables.add(name)
         count = lake.count(name, "true")
         if count != row["documents"]:
             what = f"{count} documents are stored; the retriever {row['name']!r} has {row['documents']}"
             report.add("vectors", ERROR, what, name, again)
 
 
-def _embedders(lake: Lake, sound: Sound) -> dict[str, tuple[str, int | None]] | None:
+def _embedders(lake: Lake, readable: Readable) -> dict[str, tuple[str, int | None]] | None:
     """Return {table: (embedder, dimensions)} of the embedders that finished; None if that cannot be told."""
-    if {"embedders", "runs"} & (sound.known - sound.tables):
+    if {"embedders", "runs"} & (readable.known - readable.tables):
         return None
     finished = set(lake.read("runs", ["run_id"])["run_id"].to_pylist())
     rows = lake.read("embedders", ["run_id", "name", "dimensions"]).to_pylist()

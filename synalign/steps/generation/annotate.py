@@ -12,7 +12,7 @@ from synalign.errors import NotReadyError, UsageError
 from synalign.llm.prompting.schemas import AnnotationList, MergeList
 from synalign.llm.prompting.vocabulary import Value, spelt, value_of
 from synalign.steps.calling.jobs import fold, require_usable
-from synalign.steps.calling.prompt_runner import Asker, request_parameters, settings_for
+from synalign.steps.calling.prompt_runner import PromptRunner, request_parameters, settings_for
 from synalign.steps.calling.redaction import Redaction
 from synalign.steps.core.context import Context, Outcome
 from synalign.steps.core.reading import record_runs, records
@@ -63,17 +63,17 @@ def annotate(context: Context, request: AnnotateRequest) -> Outcome:
         chosen = _by_hash(frame, section.sample)
         redaction = Redaction(context, settings.redact)
         wanted = [{"name": name, "kind": "category", "values": known.get(name, [])} for name in names]
-        asker = Asker(context, plan, settings, section.prompt, AnnotationList)
+        runner = PromptRunner(context, plan, settings, section.prompt, AnnotationList)
         jobs, shown = [], []
         for start in range(0, chosen.height, section.batch):
             part = chosen.slice(start, section.batch)
             texts = [redaction.redact(text) if origin == REAL else text for text in part["text"]]
             numbered = [{"number": number, "text": text} for number, text in enumerate(texts, start=1)]
             variables = {"task": context.config.task, "attributes": wanted, "records": numbered}
-            jobs.append(asker.job(variables, ("annotate", origin)))
+            jobs.append(runner.job(variables, ("annotate", origin)))
             shown.append(part["id"].to_list())
         redaction.keep()
-        answers = asker.ask(jobs)
+        answers = runner.ask(jobs)
         usable = sum(len(answer.value.annotations) for _, answer in answers.answered)
         require_usable(context, plan.step, answers.calls, usable, answers.refused)
         said = {job.request.call_id: answer for job, answer in answers.answered}
@@ -92,12 +92,12 @@ def annotate(context: Context, request: AnnotateRequest) -> Outcome:
         calls, refused = set(answers.calls), answers.refused
         ends: dict[tuple[str, str], str] = {}
         if stated.merge:
-            merger = Asker(context, plan, settings, stated.merge_prompt, MergeList)
+            merger = PromptRunner(context, plan, settings, stated.merge_prompt, MergeList)
             ends, merging = merge(merger, [value for _, value in found.values()])
             calls |= set(merging.calls)
             refused = refused + merging.refused
         fold(context, calls)
-        rows = _rows(origin, found, ends)
+        rows = _annotation_rows(origin, found, ends)
         counts = {"origin": origin, "records": chosen.height, "annotations": len(rows), "rejections": len(refused)}
         missing = chosen.height * len(names) - len(rows)
         notes = [f"{missing} of {chosen.height * len(names)} values were not stated"] if missing else []
@@ -106,7 +106,7 @@ def annotate(context: Context, request: AnnotateRequest) -> Outcome:
     return run_step(context, clock, plan, work, reads=("calls",))
 
 
-def _rows(
+def _annotation_rows(
     origin: str, found: dict[tuple[str, str], tuple[str, Value]], ends: dict[tuple[str, str], str]
 ) -> list[dict[str, Any]]:
     rows = []

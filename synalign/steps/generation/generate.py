@@ -13,11 +13,11 @@ from synalign.config import Generate, GenerateRequest, Llm, Task, override
 from synalign.errors import NotReadyError, UsageError
 from synalign.llm.prompting.schemas import RecordBatch, VerdictList, records_schema
 from synalign.steps.calling.jobs import Job, fold, require_usable
-from synalign.steps.calling.label_descriptions import meanings, of_documents
+from synalign.steps.calling.label_descriptions import describe_labels, of_documents
 from synalign.steps.calling.prompt_runner import (
     NGRAM_NOTE,
-    Asker,
     Demonstrations,
+    PromptRunner,
     current_selections,
     demonstrations,
     rejection,
@@ -29,7 +29,13 @@ from synalign.steps.core.context import Context, Outcome
 from synalign.steps.core.reading import records, require_real
 from synalign.steps.core.run_step import Result, run_step
 from synalign.steps.corpus.documents import document_ids, sampled_documents
-from synalign.steps.generation.requests import Brief, briefs, document_briefs, query_variables, variables
+from synalign.steps.generation.requests import (
+    GenerationRequest,
+    document_requests,
+    generation_requests,
+    query_variables,
+    variables,
+)
 from synalign.steps.generation.validation import Checker, Reply
 from synalign.store.lake.journal import Clock, Plan, Run
 from synalign.store.lake.lake import quote
@@ -47,8 +53,8 @@ class Writing:
     context: Context
     plan: Plan
     section: Generate
-    askers: Mapping[str, Asker[RecordBatch]]
-    judge: Asker[VerdictList] | None
+    runners: Mapping[str, PromptRunner[RecordBatch]]
+    judge: PromptRunner[VerdictList] | None
     labels: Sequence[str]
     selections: Sequence[dict[str, Any]]
     reasoned: Run | None
@@ -56,15 +62,15 @@ class Writing:
     documents: Mapping[str, str]
     alone: Sequence[str]
 
-    def briefs(self) -> list[Brief]:
+    def requests(self) -> list[GenerationRequest]:
         """Return what is asked for at first.
 
         Raises:
             NotReadyError: if records are to come from attributes, and the model stated none.
         """
         stated = {} if self.reasoned is None else _attributes(self.context, self.reasoned)
-        found = briefs(self.section, self.selections, stated, self.plan.run_id, self.context.config.seed)
-        found += document_briefs(self.alone, self.section.from_documents)
+        found = generation_requests(self.section, self.selections, stated, self.plan.run_id, self.context.config.seed)
+        found += document_requests(self.alone, self.section.from_documents)
         if not found:
             raise NotReadyError(
                 "There are no attributes of the current selections: the model stated none. See the relation "
@@ -72,38 +78,38 @@ class Writing:
             )
         return found
 
-    def kind(self, brief: Brief) -> str:
-        """Return which of the askers a brief is for."""
-        if brief.label in self.documents:
+    def kind(self, generation: GenerationRequest) -> str:
+        """Return which of the prompts a generation request is for."""
+        if generation.label in self.documents:
             return "queries"
-        return "demonstrations" if brief.attributes is None else "attributes"
+        return "demonstrations" if generation.attributes is None else "attributes"
 
     def shown(self, settings: Llm) -> Demonstrations:
-        """Return what each brief shows: of documents alone, nothing."""
+        """Return the demonstrations of each request; those for documents alone show none."""
         found = demonstrations(self.context, settings, self.selections)
         alone: dict[str, list[Any]] = {f"document:{name}": [] for name in self.alone}
         return Demonstrations({**found.texts, **alone}, {**found.shown, **alone})
 
     def job(
         self,
-        brief: Brief,
+        generation: GenerationRequest,
         shown: Demonstrations,
         written: Sequence[str] = (),
         count: int | None = None,
         refill: int = 0,
     ) -> Job:
-        """Return the request for a brief, or for `count` more of its records."""
-        count = brief.count if count is None else count
-        asker = self.askers[self.kind(brief)]
-        texts, redacted = shown.shown[brief.selection_id], bool(asker.settings.redact)
-        text = None if brief.label is None else self.documents.get(brief.label)
+        """Return the call that asks for the records of a request, or for `count` more of them."""
+        count = generation.count if count is None else count
+        runner = self.runners[self.kind(generation)]
+        texts, redacted = shown.shown[generation.selection_id], bool(runner.settings.redact)
+        text = None if generation.label is None else self.documents.get(generation.label)
         if text is not None:
-            given = query_variables(brief, self.task, text, texts, written, count, redacted)
-            return asker.job(given, brief.purpose(refill), brief.selected, count)
-        given = variables(brief, self.task, self.labels, texts, written, count, redacted)
+            given = query_variables(generation, self.task, text, texts, written, count, redacted)
+            return runner.job(given, generation.purpose(refill), generation.selected, count)
+        given = variables(generation, self.task, self.labels, texts, written, count, redacted)
         meanings = [item["meaning"] for item in given["labels"]]
         schema = records_schema(meanings if given["ask_label"] else None)
-        return asker.job(given, brief.purpose(refill), brief.selection_id, count, schema)
+        return runner.job(given, generation.purpose(refill), generation.selection_id, count, schema)
 
 
 def planned(context: Context, request: GenerateRequest, *, reasoned: bool = True) -> Writing:
@@ -147,7 +153,7 @@ def planned(context: Context, request: GenerateRequest, *, reasoned: bool = True
     real = records(context, REAL, split="train") if not selected else require_real(context)
     labels = [label for label in real["label"].unique().sort() if label is not None]
     redaction = Redaction(context, settings.redact)
-    known = meanings(context, [*(row["label"] for row in selections), *alone], redaction)
+    known = describe_labels(context, [*(row["label"] for row in selections), *alone], redaction)
     redaction.keep()
     templates |= {"queries": section.query_prompt} if known.documents else {}
     named = [*templates.values(), *([rules.judge_prompt] if rules.judge else [])]
@@ -163,14 +169,14 @@ def planned(context: Context, request: GenerateRequest, *, reasoned: bool = True
         parameters |= {"from_documents": section.from_documents, "alone": ids.digest(alone)}
     inputs += [stated.run_id] if stated is not None else []
     plan = Plan("generate", parameters, inputs, context.config.seed, version=2)
-    askers = {kind: Asker(context, plan, settings, name, RecordBatch) for kind, name in templates.items()}
-    judge = Asker(context, plan, settings, rules.judge_prompt, VerdictList) if rules.judge else None
+    runners = {kind: PromptRunner(context, plan, settings, name, RecordBatch) for kind, name in templates.items()}
+    judge = PromptRunner(context, plan, settings, rules.judge_prompt, VerdictList) if rules.judge else None
     # Documents are not listed in prompts: there may be thousands.
     task = context.config.task
     listed = set(task.labels) | document_ids(context, labels)
     labels = [*task.labels, *(label for label in labels if label not in listed)]
     return Writing(
-        context, plan, section, askers, judge, labels, selections, stated, known.task, known.documents, alone
+        context, plan, section, runners, judge, labels, selections, stated, known.task, known.documents, alone
     )
 
 
@@ -189,20 +195,20 @@ def generate(context: Context, request: GenerateRequest) -> Outcome:
     plan = writing.plan
 
     def work() -> Result:
-        asked = writing.briefs()
-        settings = next(iter(writing.askers.values())).settings
+        asked = writing.requests()
+        settings = next(iter(writing.runners.values())).settings
         shown = writing.shown(settings)
-        templates = [asker.template for asker in writing.askers.values()]
+        templates = [runner.template for runner in writing.runners.values()]
         checker = Checker(
             context, writing.labels, shown, templates, writing.judge, writing.task, writing.documents.values()
         )
         replies, refused, calls = _write_all(writing, checker, asked, shown)
         fold(context, [*calls, *checker.calls])
-        kept, checks, more = _rows(plan.run_id, replies)
+        kept, checks, more = _record_rows(plan.run_id, replies)
         refused += more + checker.unread
         checker.store_vectors(kept, plan.run_id)
         notes = [NGRAM_NOTE] if settings.model == "builtin/ngram" else []
-        wanted = sum(brief.count for brief in asked)
+        wanted = sum(generation.count for generation in asked)
         if refused:
             common = Counter(row["reason"] for row in refused).most_common(4)
             reasons = ", ".join(f"{count} {reason}" for reason, count in common)
@@ -217,7 +223,7 @@ def generate(context: Context, request: GenerateRequest) -> Outcome:
 
 
 def _write_all(
-    writing: Writing, checker: Checker, asked: Sequence[Brief], shown: Demonstrations
+    writing: Writing, checker: Checker, asked: Sequence[GenerationRequest], shown: Demonstrations
 ) -> tuple[list[Reply], list[dict[str, Any]], set[str]]:
     """Ask, check, and ask again for what was refused; return the replies, what could not be read, and the calls."""
     replies: list[Reply] = []
@@ -226,37 +232,37 @@ def _write_all(
     accepted: Counter[tuple[str, str]] = Counter()
     written: defaultdict[str, list[str]] = defaultdict(list)
     for wave in range(writing.section.refills + 1):
-        jobs: defaultdict[str, list[tuple[Brief, int, Job]]] = defaultdict(list)
-        for brief in asked:
-            left = brief.count - accepted[brief.selection_id, brief.written_from]
+        jobs: defaultdict[str, list[tuple[GenerationRequest, int, Job]]] = defaultdict(list)
+        for generation in asked:
+            left = generation.count - accepted[generation.selection_id, generation.written_from]
             if left > 0:
-                kind = writing.kind(brief)
-                job = writing.job(brief, shown, written[brief.selection_id], left, wave)
-                jobs[kind].append((brief, left, job))
+                kind = writing.kind(generation)
+                job = writing.job(generation, shown, written[generation.selection_id], left, wave)
+                jobs[kind].append((generation, left, job))
         if not jobs:
             break
         answered = []
         for kind, part in jobs.items():
-            answers = writing.askers[kind].ask([job for *_, job in part])
+            answers = writing.runners[kind].ask([job for *_, job in part])
             if not wave:
                 usable = sum(len(answer.value.records) for _, answer in answers.answered)
                 require_usable(writing.context, writing.plan.step, answers.calls, usable, answers.refused)
             refused += answers.refused
             calls |= set(answers.calls)
-            of_job = {job.request.call_id: (brief, left) for brief, left, job in part}
+            of_job = {job.request.call_id: (generation, left) for generation, left, job in part}
             for job, answer in answers.answered:
-                brief, left = of_job[job.request.call_id]
-                answered.append((brief, answer.call_id, answer.value, left))
+                generation, left = of_job[job.request.call_id]
+                answered.append((generation, answer.call_id, answer.value, left))
         found = checker.check(answered, wave)
         replies += found
         for reply in found:
             texts = [verdict.text for verdict in reply.verdicts if verdict.accepted]
-            accepted[reply.brief.selection_id, reply.brief.written_from] += len(texts)
-            written[reply.brief.selection_id] += texts
+            accepted[reply.generation.selection_id, reply.generation.written_from] += len(texts)
+            written[reply.generation.selection_id] += texts
     return replies, refused, calls
 
 
-def _rows(
+def _record_rows(
     run_id: str, replies: Sequence[Reply]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
     """Turn verdicts into rows of `synthetic`, `checks` and `rejections`, in the order in which they were reached.
@@ -267,9 +273,9 @@ def _rows(
     checks: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []
     for reply in replies:
-        brief = reply.brief
+        generation = reply.generation
         for verdict in reply.verdicts:
-            name = ids.record_id(verdict.text, brief.label, None) if verdict.accepted else None
+            name = ids.record_id(verdict.text, generation.label, None) if verdict.accepted else None
             measures = verdict.measures
             checks.append(
                 {
@@ -294,12 +300,12 @@ def _rows(
                 {
                     "id": name,
                     "text": verdict.text,
-                    "label": brief.label,
+                    "label": generation.label,
                     "split": "train",
                     "call_id": reply.call_id,
-                    "selection_id": brief.selected,
-                    "attributes_id": brief.attributes_id,
-                    "written_from": brief.written_from,
+                    "selection_id": generation.selected,
+                    "attributes_id": generation.attributes_id,
+                    "written_from": generation.written_from,
                 },
             )
     return list(kept.values()), checks, refused
@@ -324,15 +330,15 @@ def _attributes(context: Context, run: Run) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _recombined(asked: Sequence[Brief]) -> dict[str, list[dict[str, Any]]]:
+def _recombined(asked: Sequence[GenerationRequest]) -> dict[str, list[dict[str, Any]]]:
     """Return rows of the attributes that were drawn across selections, which records were written from."""
     rows: dict[str, list[dict[str, Any]]] = {"attributes": [], "attribute_values": []}
-    for brief in asked:
-        if brief.written_from == "recombined":
-            drawn = brief.attributes or ()
-            row = {"id": brief.attributes_id, "selection_id": brief.selection_id, "call_id": None}
+    for generation in asked:
+        if generation.written_from == "recombined":
+            drawn = generation.attributes or ()
+            row = {"id": generation.attributes_id, "selection_id": generation.selection_id, "call_id": None}
             rows["attributes"].append(
                 row | {"attributes": [{"name": item["name"], "value": item["value"]} for item in drawn]}
             )
-            rows["attribute_values"] += [item["row"] | {"attributes_id": brief.attributes_id} for item in drawn]
+            rows["attribute_values"] += [item["row"] | {"attributes_id": generation.attributes_id} for item in drawn]
     return rows

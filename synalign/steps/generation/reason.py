@@ -12,7 +12,7 @@ from synalign.llm.prompting.vocabulary import Value, values
 from synalign.steps.calling.jobs import Job, fold, require_usable
 from synalign.steps.calling.label_descriptions import of_documents
 from synalign.steps.calling.prompt_runner import (
-    Asker,
+    PromptRunner,
     current_selections,
     demonstrations,
     request_parameters,
@@ -24,7 +24,9 @@ from synalign.steps.generation.vocabulary import merge, normalised
 from synalign.store.lake.journal import Clock, Plan, Run
 
 
-def planned(context: Context, request: EstimateRequest) -> tuple[Plan, Asker[AttributeSet], Run, list[dict[str, Any]]]:
+def planned(
+    context: Context, request: EstimateRequest
+) -> tuple[Plan, PromptRunner[AttributeSet], Run, list[dict[str, Any]]]:
     """Return the run that `reason` would be, what asks its questions, and the current selections.
 
     Raises:
@@ -42,17 +44,17 @@ def planned(context: Context, request: EstimateRequest) -> tuple[Plan, Asker[Att
     }
     parameters |= of_documents(context)
     plan = Plan("reason", parameters, [run.run_id], context.config.seed, version=2)
-    return plan, Asker(context, plan, settings, section.prompt, AttributeSet), run, selections
+    return plan, PromptRunner(context, plan, settings, section.prompt, AttributeSet), run, selections
 
 
-def requests(asker: Asker[AttributeSet], selections: list[dict[str, Any]]) -> list[Job]:
+def requests(runner: PromptRunner[AttributeSet], selections: list[dict[str, Any]]) -> list[Job]:
     """Return the requests of stage 1: one for each selection."""
-    context, section = asker.context, asker.context.config.reason
+    context, section = runner.context, runner.context.config.reason
     wanted = [
         {"name": name, "kind": kind, "values": list(section.values.get(name, ()))}
         for name, kind in section.attributes.items()
     ]
-    shown = demonstrations(context, asker.settings, selections).shown
+    shown = demonstrations(context, runner.settings, selections).shown
     jobs = []
     for row in selections:
         variables = {
@@ -61,7 +63,7 @@ def requests(asker: Asker[AttributeSet], selections: list[dict[str, Any]]) -> li
             "attributes": wanted,
             "open": section.open,
         }
-        jobs.append(asker.job(variables, ("reason", row["round"], row["step"]), row["selection_id"]))
+        jobs.append(runner.job(variables, ("reason", row["round"], row["step"]), row["selection_id"]))
     return jobs
 
 
@@ -73,11 +75,11 @@ def reason(context: Context, request: ReasonRequest) -> Outcome:
         ModelError: if no reply can be used, or see `synalign.steps.calling.dispatch.send`; replies that came are kept.
     """
     clock = Clock()
-    plan, asker, _, selections = planned(context, request)
+    plan, runner, _, selections = planned(context, request)
     section = context.config.reason
 
     def work() -> Result:
-        answers = asker.ask(requests(asker, selections))
+        answers = runner.ask(requests(runner, selections))
         require_usable(context, plan.step, answers.calls, len(answers.answered), answers.refused)
         stated = {
             str(job.selection_id): (answer.call_id, values(answer.value.attributes, section.attributes, section.open))
@@ -85,7 +87,7 @@ def reason(context: Context, request: ReasonRequest) -> Outcome:
         }
         calls = set(answers.calls)
         if section.merge:
-            merger = Asker(context, plan, asker.settings, section.merge_prompt, MergeList)
+            merger = PromptRunner(context, plan, runner.settings, section.merge_prompt, MergeList)
             ends, merging = merge(merger, [value for _, found in stated.values() for value in found])
             calls |= set(merging.calls)
             refused = answers.refused + merging.refused

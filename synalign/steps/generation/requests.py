@@ -21,7 +21,7 @@ _WRITTEN = 40
 
 
 @dataclass(frozen=True)
-class Brief:
+class GenerationRequest:
     """Some records to be written for one selection. `attributes` are None where they come from demonstrations, or a
     document, alone. For a document, the selection is none that was made: it holds the label."""
 
@@ -54,13 +54,13 @@ class Brief:
         return where + ([self.written_from] if self.written_from != "attributes" else []) + ([refill] if refill else [])
 
 
-def briefs(
+def generation_requests(
     section: Generate,
     selections: Sequence[Mapping[str, Any]],
     attributes: Mapping[str, Mapping[str, Any]],
     run_id: str,
     seed: int,
-) -> list[Brief]:
+) -> list[GenerationRequest]:
     """Return what to ask for, selection by selection.
 
     Args:
@@ -72,25 +72,28 @@ def briefs(
         seed: of the recombination.
     """
     pools = _pools(selections, attributes)
-    found: list[Brief] = []
+    found: list[GenerationRequest] = []
     for row in selections:
         stated = attributes.get(row["selection_id"])
         if stated is not None and section.per_selection:
-            found.append(Brief(row, "attributes", section.per_selection, stated["values"], stated["id"]))
+            found.append(GenerationRequest(row, "attributes", section.per_selection, stated["values"], stated["id"]))
         if stated is not None and section.recombined:
             draw = random.Random(child_seed(seed, "recombine", row["round"], row["step"]))
             pool = pools[row["label"]]
             mixed = [draw.choice(pool[item["name"]]) for item in stated["values"]]
             name = ids.digest(["attributes/recombined/1", run_id, row["selection_id"]])
-            found.append(Brief(row, "recombined", section.recombined, mixed, name))
+            found.append(GenerationRequest(row, "recombined", section.recombined, mixed, name))
         if section.from_demonstrations:
-            found.append(Brief(row, "demonstrations", section.from_demonstrations, None, None))
+            found.append(GenerationRequest(row, "demonstrations", section.from_demonstrations, None, None))
     return found
 
 
-def document_briefs(names: Sequence[str], count: int) -> list[Brief]:
+def document_requests(names: Sequence[str], count: int) -> list[GenerationRequest]:
     """Return the request for queries of each document."""
-    return [Brief({"selection_id": f"document:{name}", "label": name}, "document", count, None, None) for name in names]
+    return [
+        GenerationRequest({"selection_id": f"document:{name}", "label": name}, "document", count, None, None)
+        for name in names
+    ]
 
 
 def _pools(
@@ -105,7 +108,7 @@ def _pools(
 
 
 def variables(
-    brief: Brief,
+    generation: GenerationRequest,
     task: Task,
     labels: Sequence[str],
     shown: Sequence[Mapping[str, Any]],
@@ -113,8 +116,8 @@ def variables(
     count: int,
     redacted: bool,
 ) -> dict[str, Any]:
-    """Return what the prompt of a brief is given: `count` records, other than those `written` for the selection."""
-    label = brief.label
+    """Return the variables of a prompt for `count` records, other than those `written` for the selection so far."""
+    label = generation.label
     found: dict[str, Any] = {
         "task": task,
         "demonstrations": list(shown),
@@ -125,26 +128,26 @@ def variables(
         "count": count,
         "redacted": redacted,
     }
-    if brief.attributes is not None:
-        found["attributes"] = _stated(brief)
+    if generation.attributes is not None:
+        found["attributes"] = _stated(generation)
     return found
 
 
 def query_variables(
-    brief: Brief, task: Task, text: str, shown: Sequence[Mapping[str, Any]], written: Sequence[str], count: int,
-    redacted: bool,
+    generation: GenerationRequest, task: Task, text: str, shown: Sequence[Mapping[str, Any]], written: Sequence[str],
+    count: int, redacted: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    """Return what the prompt of a brief is given where the label is a document of this `text`."""
+    """Return the variables of a prompt for queries that a document of this `text` answers."""
     return {
         "task": task,
-        "document": {"id": brief.label, "text": text},
+        "document": {"id": generation.label, "text": text},
         "demonstrations": list(shown),
-        "attributes": _stated(brief),
+        "attributes": _stated(generation),
         "written": list(written[-_WRITTEN:]),
         "count": count,
         "redacted": redacted,
     }
 
 
-def _stated(brief: Brief) -> list[dict[str, Any]]:
-    return [{name: item[name] for name in ("name", "kind", "value")} for item in brief.attributes or ()]
+def _stated(generation: GenerationRequest) -> list[dict[str, Any]]:
+    return [{name: item[name] for name in ("name", "kind", "value")} for item in generation.attributes or ()]

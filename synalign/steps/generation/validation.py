@@ -15,11 +15,11 @@ from synalign.llm.prompting.prompts import instructions
 from synalign.llm.prompting.schemas import RecordBatch, VerdictList
 from synalign.llm.validation.acceptance import Acceptance, Draft, Verdict, limited, normalise
 from synalign.numerics.core.neighbours import distinct_rows, nearest_cosine, nearness_limit, unit_rows
-from synalign.steps.calling.prompt_runner import PROMPTS, Asker, Demonstrations
+from synalign.steps.calling.prompt_runner import PROMPTS, Demonstrations, PromptRunner
 from synalign.steps.core.context import Context
 from synalign.steps.core.reading import records, vectors
 from synalign.steps.embedding import embed
-from synalign.steps.generation.requests import Brief, variables
+from synalign.steps.generation.requests import GenerationRequest, variables
 from synalign.store.lake.schemas import REAL, SYNTHETIC
 
 #: Records that a judge is shown in one request.
@@ -36,7 +36,7 @@ _OFTEN = 0.01
 class Reply:
     """The records of one reply, what they were asked for, and the verdict on each."""
 
-    brief: Brief
+    generation: GenerationRequest
     call_id: str
     verdicts: list[Verdict]
 
@@ -51,7 +51,7 @@ class Checker:
         labels: Sequence[str],
         shown: Demonstrations,
         templates: Sequence[str],
-        judge: Asker[VerdictList] | None,
+        judge: PromptRunner[VerdictList] | None,
         task: Task,
         documents: Collection[str] = (),
     ) -> None:
@@ -80,24 +80,24 @@ class Checker:
         self.calls: set[str] = set()
         self.unread: list[dict[str, Any]] = []
 
-    def check(self, answered: Sequence[tuple[Brief, str, RecordBatch, int]], wave: int) -> list[Reply]:
-        """Return the verdicts on replies, in their order: (brief, call_id, answer, how many were asked for)."""
+    def check(self, answered: Sequence[tuple[GenerationRequest, str, RecordBatch, int]], wave: int) -> list[Reply]:
+        """Return the verdicts on replies, in their order: (generation, call_id, answer, how many were asked for)."""
         task = self._task
         replies = []
-        for brief, call_id, answer, limit in answered:
+        for generation, call_id, answer, limit in answered:
             drafts = [Draft(index, record.text, record.label) for index, record in enumerate(answer.records)]
             verdicts = self._acceptance.judge(
                 drafts,
-                demonstrations=self._shown.texts[brief.selection_id],
+                demonstrations=self._shown.texts[generation.selection_id],
                 prompt=self._prompt,
-                label=None if brief.label is None else task.meaning(brief.label),
+                label=None if generation.label is None else task.meaning(generation.label),
                 limit=limit,
                 own=self._own[call_id],
             )
             for verdict in verdicts:
                 if verdict.accepted:
                     self._acceptance.keep(verdict.text)
-            replies.append(Reply(brief, call_id, verdicts))
+            replies.append(Reply(generation, call_id, verdicts))
         limits = [limit for *_, limit in answered]
         if self._vectors is not None:
             replies = self._vectors.judged(replies, self._own)
@@ -124,7 +124,7 @@ class Checker:
                 if verdict.accepted:
                     taken.add(normalise(verdict.text))
                     self._acceptance.keep(verdict.text)
-            found.append(Reply(reply.brief, reply.call_id, verdicts))
+            found.append(Reply(reply.generation, reply.call_id, verdicts))
         return found
 
     def store_vectors(self, rows: Sequence[Mapping[str, Any]], run_id: str) -> None:
@@ -132,7 +132,7 @@ class Checker:
         if self._vectors is not None:
             self._vectors.store(rows, run_id)
 
-    def _judged(self, judge: Asker[VerdictList], replies: list[Reply], wave: int) -> list[Reply]:
+    def _judged(self, judge: PromptRunner[VerdictList], replies: list[Reply], wave: int) -> list[Reply]:
         """Ask a model what it takes the records that passed so far for."""
         task = self._task
         jobs, places = [], []
@@ -140,21 +140,21 @@ class Checker:
             passed = [place for place, verdict in enumerate(reply.verdicts) if verdict.passed]
             for start in range(0, len(passed), JUDGED):
                 part = passed[start : start + JUDGED]
-                shown = self._shown.shown[reply.brief.selection_id]
-                given = variables(reply.brief, task, self._labels, shown, (), 0, redacted=False)
+                shown = self._shown.shown[reply.generation.selection_id]
+                given = variables(reply.generation, task, self._labels, shown, (), 0, redacted=False)
                 texts = [{"number": n, "text": reply.verdicts[place].text} for n, place in enumerate(part, start=1)]
                 wanted = {name: given[name] for name in ("task", "demonstrations", "label", "labels")}
-                purpose = ["judge", *reply.brief.purpose(wave), start]
-                jobs.append(judge.job(wanted | {"records": texts}, purpose, reply.brief.selected))
+                purpose = ["judge", *reply.generation.purpose(wave), start]
+                jobs.append(judge.job(wanted | {"records": texts}, purpose, reply.generation.selected))
                 places.append((number, part))
         answers = judge.ask(jobs)
         self.calls |= set(answers.calls)
         self.unread += answers.refused
         said = {job.request.call_id: answer.value.verdicts for job, answer in answers.answered}
-        found = [Reply(reply.brief, reply.call_id, list(reply.verdicts)) for reply in replies]
+        found = [Reply(reply.generation, reply.call_id, list(reply.verdicts)) for reply in replies]
         for job, (number, part) in zip(jobs, places, strict=True):
             by_number = {item.number: item for item in said.get(job.request.call_id, ())}
-            label = found[number].brief.label
+            label = found[number].generation.label
             names = {"", label, None if label is None else task.meaning(label)}
             for n, place in enumerate(part, start=1):
                 item = by_number.get(n)
@@ -231,7 +231,7 @@ class _Vectors:
                     verdict = self._result(verdict, known, float(to_real[row]), bool(distinct[row]))
                     row += 1
                 verdicts.append(verdict)
-            found.append(Reply(reply.brief, reply.call_id, verdicts))
+            found.append(Reply(reply.generation, reply.call_id, verdicts))
         return found
 
     def _result(self, verdict: Verdict, to_known: float, to_real: float, distinct: bool) -> Verdict:

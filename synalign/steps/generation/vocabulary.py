@@ -9,7 +9,7 @@ from typing import Any
 
 from synalign.llm.prompting.schemas import MergeList
 from synalign.llm.prompting.vocabulary import Value, merged, spelt
-from synalign.steps.calling.prompt_runner import Answers, Asker
+from synalign.steps.calling.prompt_runner import Answers, PromptRunner
 from synalign.steps.core.context import Context
 from synalign.store.lake.lake import is_in
 
@@ -29,22 +29,24 @@ def known_values(context: Context, steps: Sequence[str] = ("reason", "annotate")
     return {name: sorted(there) for name, there in found.items()} | fixed
 
 
-def merge(asker: Asker[MergeList], stated: Iterable[Value]) -> tuple[dict[tuple[str, str], str], Answers[MergeList]]:
+def merge(
+    runner: PromptRunner[MergeList], stated: Iterable[Value]
+) -> tuple[dict[tuple[str, str], str], Answers[MergeList]]:
     """Have the model say which category values mean the same; return what each becomes, and its answers.
 
     Nothing is asked where all values are known already.
     """
-    known = known_values(asker.context)
+    known = known_values(runner.context)
     values: defaultdict[str, set[str]] = defaultdict(set)
     for value in stated:
         if value.kind == "category":
             values[value.name].add(value.value)
     new = {name: sorted(found - set(known.get(name, ()))) for name, found in values.items()}
     jobs = [
-        asker.job({"task": asker.context.config.task, "attributes": part}, ("merge", number))
+        runner.job({"task": runner.context.config.task, "attributes": part}, ("merge", number))
         for number, part in enumerate(_parts(new, known))
     ]
-    answers = asker.ask(jobs)
+    answers = runner.ask(jobs)
     merges = [item for _, answer in answers.answered for item in answer.value.merges]
     return merged({name: sorted(found) for name, found in values.items()}, known, merges), answers
 

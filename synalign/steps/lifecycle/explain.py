@@ -30,12 +30,12 @@ def explain(connection: DuckDBPyConnection, record_id: str, origin: str | None) 
     """
     if origin is not None and origin not in ORIGINS:
         raise UsageError(f"origin must be {' or '.join(ORIGINS)}, not {origin!r}.")
-    side, name = _find(connection, record_id, origin)
+    side, name = _find_record(connection, record_id, origin)
     given = {"id": name, "origin": side}
     return {part: query.named(connection, f"explain_{part}", given).to_pylist() for part in PARTS}
 
 
-def _find(connection: DuckDBPyConnection, record_id: str, origin: str | None) -> tuple[str, str]:
+def _find_record(connection: DuckDBPyConnection, record_id: str, origin: str | None) -> tuple[str, str]:
     rows = query.named(connection, "record_ids", {"id": record_id}).to_pylist() if record_id else []
     found = [(row["origin"], row["id"]) for row in rows if origin in (None, row["origin"])]
     found = [item for item in found if item[1] == record_id] or found

@@ -65,7 +65,7 @@ def ab(context: Context, a: str, b: str, request: AbRequest) -> Outcome:
 
     def work() -> Result:
         notes: list[str] = []
-        found = _read(context, runs, a, b, queries, depth, notes)
+        found = _read_rankings(context, runs, a, b, queries, depth, notes)
         outcomes = _outcomes(found, request.click_model, passes, request.shared, seed)
         if passes > 1:
             notes.append(
@@ -77,7 +77,7 @@ def ab(context: Context, a: str, b: str, request: AbRequest) -> Outcome:
         needed: Stopping | None = None
         if tie_rate < 1:
             needed = stopping_time(request.min_lift, request.power, alpha, tie_rate, seed=child_seed(seed, "needed"))
-        row = _row(outcomes, watched, needed) | {
+        row = _comparison_row(outcomes, watched, needed) | {
             "a": a, "b": b, "rankings_run_id": runs[a], "rankings_run_id_b": runs[b], "split": queries, "seed": seed,
             "queries": len(found.a), "lift": request.min_lift,
             "needed_at_once": None if needed is None else sample_size(request.min_lift, request.power, alpha, tie_rate),
@@ -158,7 +158,7 @@ def _newest(context: Context, retriever: str) -> str:
     raise UsageError(f"No rankings are called {retriever!r}; there are: {', '.join(sorted(there.to_pylist()))}.")
 
 
-def _read(
+def _read_rankings(
     context: Context, runs: Mapping[str, str], a: str, b: str, split: str, depth: int, notes: list[str]
 ) -> _Rankings:
     asked = records(context, REAL, split=split).filter(pl.col("label").is_not_null()).select("id", "label")
@@ -213,7 +213,7 @@ def _outcomes(found: _Rankings, click_model: str, passes: int, shared: bool, see
     return np.concatenate(parts)
 
 
-def _row(outcomes: np.ndarray, watched: Watched, needed: Stopping | None) -> dict[str, Any]:
+def _comparison_row(outcomes: np.ndarray, watched: Watched, needed: Stopping | None) -> dict[str, Any]:
     stopped = None if watched.stopped is None else int(np.flatnonzero(outcomes)[watched.stopped - 1]) + 1
     any_decided = watched.decided > 0
     return {

@@ -233,7 +233,7 @@ def _fitted(context: Context, settings: Retrieve, material: _Material) -> tuple[
         pairs, share = (synthetic, 1.0) if real is None else (real, 0.0)
         assert pairs is not None
     else:
-        told = _told(context, "choosing the share of synthetic queries")
+        told = _reporter(context, "choosing the share of synthetic queries")
         trials = (
             []
             if settings.share != "auto"
@@ -241,10 +241,10 @@ def _fitted(context: Context, settings: Retrieve, material: _Material) -> tuple[
         )
         share = chosen(trials) if settings.share == "auto" else settings.share
         pairs = mix(real, synthetic, share)
-    return fit(pairs, documents, how, seed, _told(context, "training the retriever")), share
+    return fit(pairs, documents, how, seed, _reporter(context, "training the retriever")), share
 
 
-def _told(context: Context, what: str) -> Callable[[int, int], None]:
+def _reporter(context: Context, what: str) -> Callable[[int, int], None]:
     return lambda done, total: context.progress(what, done, total)
 
 

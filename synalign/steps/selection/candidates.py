@@ -25,7 +25,7 @@ _NEXT_TO_NOTHING = 1e-9
 
 
 @dataclass(frozen=True)
-class Shown:
+class ClusteredRecords:
     """The n real training records that were clustered, ordered by id. frame: id, label, multiplicity, cluster_id.
     matrix: float32 [n, d]. clusters: int64 [n]. names: the labels there are, sorted. codes: int64 [n], place in
     `names`; len(names) for none."""
@@ -36,9 +36,9 @@ class Shown:
     names: list[str]
     codes: np.ndarray
 
-    def label_counts(self, units: int) -> np.ndarray:
-        """Return how many records of each label each of `units` clusters has, float64 [units, L]."""
-        counts = np.zeros((units, len(self.names)))
+    def label_counts(self, candidates: int) -> np.ndarray:
+        """Return how many records of each label each of `candidates` clusters has, float64 [candidates, L]."""
+        counts = np.zeros((candidates, len(self.names)))
         labelled = self.codes < len(self.names)
         np.add.at(counts, (self.clusters[labelled], self.codes[labelled]), 1.0)
         return counts
@@ -50,9 +50,11 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Units:
-    """u units. points: float [u, d], where they are. clusters: int64 [u], the cluster of each. mass: float64 [u], real
-    records by multiplicity. groups: int64 [u], the code of the one label that each has; None where clusters mix labels,
+class Candidates:
+    """u candidates for selection: clusters, or single records.
+
+    points: float [u, d], where they are. clusters: int64 [u], the cluster of each. mass: float64 [u], real records by
+    multiplicity. groups: int64 [u], the code of the one label that each has; None where clusters mix labels,
     or there are none. rows: int64 [u], the record that each is, None for clusters."""
 
     points: np.ndarray
@@ -62,7 +64,7 @@ class Units:
     rows: np.ndarray | None
 
 
-def read_shown(context: Context, run: Run) -> Shown:
+def read_clustered(context: Context, run: Run) -> ClusteredRecords:
     """Return the records that were clustered, not those assigned since: they are what the run's name says."""
     clustered = [source for source in record_runs(context, REAL) if source.run_id in run.inputs]
     real = records(context, REAL, split="train", runs=clustered).select("id", "label", "multiplicity")
@@ -70,48 +72,50 @@ def read_shown(context: Context, run: Run) -> Shown:
     matrix = vectors(context, embedder_of(context, run).name, REAL, frame["id"])
     names = frame["label"].drop_nulls().unique().sort().to_list()
     codes = frame["label"].replace_strict(names, range(len(names)), default=len(names), return_dtype=pl.Int64)
-    return Shown(frame, matrix, frame["cluster_id"].to_numpy(), names, codes.to_numpy())
+    return ClusteredRecords(frame, matrix, frame["cluster_id"].to_numpy(), names, codes.to_numpy())
 
 
-def read_units(context: Context, run: Run, kind: str, shown: Shown) -> Units:
-    """Return the units of one kind."""
+def read_candidates(context: Context, run: Run, kind: str, clustered: ClusteredRecords) -> Candidates:
+    """Return the candidates of one kind."""
     if kind == RECORD:
-        mass = shown.frame["multiplicity"].to_numpy().astype(np.float64)
-        groups = shown.codes if shown.names else None
-        return Units(shown.matrix, shown.clusters, mass, groups, np.arange(len(shown.matrix)))
+        mass = clustered.frame["multiplicity"].to_numpy().astype(np.float64)
+        groups = clustered.codes if clustered.names else None
+        return Candidates(clustered.matrix, clustered.clusters, mass, groups, np.arange(len(clustered.matrix)))
     table = context.lake.read("clusters", ["cluster_id", "size", "label"], f"run_id = {quote(run.run_id)}")
     rows = sorted(table.to_pylist(), key=lambda row: row["cluster_id"])
     groups = None
     if run.parameters.get("by_label"):
-        place = {name: code for code, name in enumerate(shown.names)}
+        place = {name: code for code, name in enumerate(clustered.names)}
         groups = np.array([place.get(row["label"], len(place)) for row in rows], dtype=np.int64)
     # A cluster of which all records were forgotten keeps its number; it comes last of all.
     mass = np.maximum([row["size"] for row in rows], _NEXT_TO_NOTHING)
-    return Units(centroids(context, run), np.arange(len(rows)), mass, groups, None)
+    return Candidates(centroids(context, run), np.arange(len(rows)), mass, groups, None)
 
 
-def label_quotas(settings: Select, count: int, shown: Shown, units: Units) -> np.ndarray | None:
+def label_quotas(
+    settings: Select, count: int, clustered: ClusteredRecords, candidates: Candidates
+) -> np.ndarray | None:
     """Return how many of `count` selections each label gets, int64 [L]; None without labels.
 
-    In the real proportions, labels that have not as many units leave their selections to others. Shares and a minimum
-    that a person gave are kept, or refused.
+    With real proportions, a label that has fewer candidates than its share leaves the rest to other labels. Shares and
+    a minimum that a person gave are kept, or refused.
 
     Raises:
-        UsageError: if the shares name other labels than there are, or a label has fewer units than it is to get.
+        UsageError: if the shares name other labels than there are, or a label has fewer candidates than it is to get.
     """
-    if not shown.names:
+    if not clustered.names:
         if isinstance(settings.label_shares, dict):
             raise UsageError("label_shares gives shares of labels, and the records have none. Leave it out.")
         return None
-    if units.groups is None:
-        has = (shown.label_counts(len(units.points)) > 0).sum(axis=0)
+    if candidates.groups is None:
+        has = (clustered.label_counts(len(candidates.points)) > 0).sum(axis=0)
     else:
-        has = np.bincount(units.groups, minlength=len(shown.names) + 1)[: len(shown.names)]
+        has = np.bincount(candidates.groups, minlength=len(clustered.names) + 1)[: len(clustered.names)]
     if settings.label_shares == "proportional" and settings.min_per_label <= 1:
         # A cluster that mixes labels can be written for with any of them, so that there it is no limit.
-        capacity = has if units.groups is not None else None
-        return quotas(count, shown.label_shares(), settings.min_per_label, capacity)
-    shares = _shares(settings, shown)
+        capacity = has if candidates.groups is not None else None
+        return quotas(count, clustered.label_shares(), settings.min_per_label, capacity)
+    shares = _shares(settings, clustered)
     least = settings.min_per_label * int((shares > 0).sum())
     if least > count:
         raise UsageError(
@@ -122,21 +126,24 @@ def label_quotas(settings: Select, count: int, shown: Shown, units: Units) -> np
     short = np.flatnonzero(wanted > has)
     if len(short):
         label = int(short[np.argmax((wanted - has)[short])])
+        what = "clusters" if candidates.rows is None else "records"
+        cure = "select records (unit='record'), cluster into more, " if candidates.rows is None else ""
         raise UsageError(
-            f"The label {shown.names[label]!r} is to get {wanted[label]} of {count} selections and has {has[label]} "
-            f"{'clusters' if units.rows is None else 'records'}. Lower the budget or min_per_label, "
-            f"{'take records as units, cluster into more, ' if units.rows is None else ''}give it a smaller share "
+            f"The label {clustered.names[label]!r} is to get {wanted[label]} of {count} selections and has "
+            f"{has[label]} {what}. Lower the budget or min_per_label, {cure}give it a smaller share "
             "(label_shares={...}, or 'proportional'), or bring more real records of it."
         )
     return wanted
 
 
-def assigned_labels(shown: Shown, picks: np.ndarray, units: int, wanted: np.ndarray, enough: int) -> list[str | None]:
+def assigned_labels(
+    clustered: ClusteredRecords, picks: np.ndarray, candidates: int, wanted: np.ndarray, enough: int
+) -> list[str | None]:
     """Return the label that each picked cluster is written for, where clusters mix labels."""
-    counts = shown.label_counts(units)[picks]
+    counts = clustered.label_counts(candidates)[picks]
     chosen = assign_labels(counts, wanted, enough)
     # A cluster of unlabelled records only is written for without a label.
-    return [shown.names[int(code)] if row.any() else None for row, code in zip(counts, chosen, strict=True)]
+    return [clustered.names[int(code)] if row.any() else None for row, code in zip(counts, chosen, strict=True)]
 
 
 def missed_shares(names: Sequence[str], wanted: np.ndarray, labels: Sequence[str | None]) -> list[str]:
@@ -152,16 +159,16 @@ def missed_shares(names: Sequence[str], wanted: np.ndarray, labels: Sequence[str
     ]
 
 
-def _shares(settings: Select, shown: Shown) -> np.ndarray:
+def _shares(settings: Select, clustered: ClusteredRecords) -> np.ndarray:
     if settings.label_shares == "average":
-        return np.ones(len(shown.names))
+        return np.ones(len(clustered.names))
     if settings.label_shares == "proportional":
-        return shown.label_shares()
+        return clustered.label_shares()
     given = settings.label_shares
-    if set(given) != set(shown.names) or sum(given.values()) <= 0:
+    if set(given) != set(clustered.names) or sum(given.values()) <= 0:
         raise UsageError(
             f"label_shares must give a share for each label of the real records, and no other: "
-            f"{', '.join(shown.names[:20])}. Given: {', '.join(list(given)[:20])}, with a sum of "
+            f"{', '.join(clustered.names[:20])}. Given: {', '.join(list(given)[:20])}, with a sum of "
             f"{sum(given.values()):g}."
         )
-    return np.array([given[name] for name in shown.names])
+    return np.array([given[name] for name in clustered.names])

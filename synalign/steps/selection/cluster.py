@@ -59,7 +59,7 @@ def cluster(context: Context, request: ClusterRequest) -> Outcome:
     embedder = request.embedder
     wanted = embedding.current(context) if embedder is None else embedding.named(context, embedder)
     kind = embedding.kind_wanted(context) if wanted is None else wanted.kind
-    run = None if request.refit else _find(context, settings, kind, embedder)
+    run = None if request.refit else _find_clusters(context, settings, kind, embedder)
     if run is not None:
         assigned = assign_new(context, run)
         outcome = reuse(context, run, clock)
@@ -146,7 +146,7 @@ def centroids(context: Context, run: Run) -> np.ndarray:
     Where the embedder was forgotten they are the means of the records that are left, in the space of the one that
     takes its place. A cluster of which no record is left has the place of another one, and no mass.
     """
-    rows = _rows(context, run)
+    rows = _cluster_rows(context, run)
     centres = [row["centroid"] for row in rows]
     chosen = embedder_of(context, run)
     if chosen.name != run.parameters["embedder"]:
@@ -159,7 +159,7 @@ def centroids(context: Context, run: Run) -> np.ndarray:
     return np.asarray(filled, dtype=np.float32)
 
 
-def _rows(context: Context, run: Run) -> list[dict[str, Any]]:
+def _cluster_rows(context: Context, run: Run) -> list[dict[str, Any]]:
     columns = ["cluster_id", "centroid", "label", "size"]
     table = context.lake.read("clusters", columns, f"run_id = {quote(run.run_id)}")
     return sorted(table.to_pylist(), key=lambda row: row["cluster_id"])
@@ -187,7 +187,7 @@ def _owners(context: Context, run: Run) -> list[str | None] | None:
     """Return the label of each cluster in the order of cluster ids; None if they were not made within labels."""
     if not run.parameters.get("by_label"):
         return None
-    return [row["label"] for row in _rows(context, run)]
+    return [row["label"] for row in _cluster_rows(context, run)]
 
 
 def members(context: Context, run: Run, origin: str) -> pl.DataFrame:
@@ -231,7 +231,7 @@ def _assign_source(
         if not frame.height:
             return Result({}, {"records": 0})
         matrix = vectors(context, chosen.name, origin, frame["id"])
-        left = np.array([row["cluster_id"] for row in _rows(context, run) if row["size"] > 0])
+        left = np.array([row["cluster_id"] for row in _cluster_rows(context, run) if row["size"] > 0])
         if owners is None:
             numbers, distances = assign(matrix, centres[left])
         else:
@@ -252,7 +252,7 @@ def _assign_source(
     return frame.height
 
 
-def _find(context: Context, settings: Cluster, kind: dict[str, object], embedder: str | None) -> Run | None:
+def _find_clusters(context: Context, settings: Cluster, kind: dict[str, object], embedder: str | None) -> Run | None:
     """Return the newest clusters made with these settings, whatever records have come in since.
 
     Unless an embedder is named, any version of its kind will do: it is fitted anew when synthetic text comes in, or

@@ -12,7 +12,7 @@ from synalign.numerics.selection.scores import gap
 from synalign.numerics.selection.uncertainty import UncertaintyTracker
 from synalign.steps.core.context import Context
 from synalign.steps.core.reading import record_runs, records, vectors
-from synalign.steps.selection.candidates import Shown, Units
+from synalign.steps.selection.candidates import Candidates, ClusteredRecords
 from synalign.steps.selection.cluster import assign_new, centroids, embedder_of
 from synalign.store.lake.journal import Run
 from synalign.store.lake.lake import is_in, quote
@@ -70,14 +70,18 @@ def earlier_picks(context: Context, previous: Run | None) -> list[dict[str, Any]
 
 
 def condition(
-    context: Context, tracker: UncertaintyTracker, clusters: Run, picks: Sequence[dict[str, Any]], shown: Shown
+    context: Context,
+    tracker: UncertaintyTracker,
+    clusters: Run,
+    picks: Sequence[dict[str, Any]],
+    clustered: ClusteredRecords,
 ) -> list[str]:
     """Observe the picks of earlier rounds, and the synthetic records there are; return what to say of it."""
     centres = centroids(context, clusters)
-    place = dict(zip(shown.frame["id"].to_list(), range(len(shown.matrix)), strict=True))
+    place = dict(zip(clustered.frame["id"].to_list(), range(len(clustered.matrix)), strict=True))
 
     def point(row: dict[str, Any]) -> np.ndarray:
-        found = centres[row["cluster_id"]] if row["record_id"] is None else shown.matrix[place[row["record_id"]]]
+        found = centres[row["cluster_id"]] if row["record_id"] is None else clustered.matrix[place[row["record_id"]]]
         return np.asarray(found, dtype=np.float64)
 
     if picks:
@@ -109,9 +113,9 @@ def witness_run(context: Context) -> Run | None:
     return next((run for run in context.journal.latest("measure") if aligned.run_id in run.inputs), None)
 
 
-def gaps(context: Context, measured: Run, units: Units, shown: Shown) -> np.ndarray:
+def gaps(context: Context, measured: Run, candidates: Candidates, clustered: ClusteredRecords) -> np.ndarray:
     """Return how far the weighted synthetic records miss each unit, float64 [u], as `numerics.scores.gap` has it."""
     found = context.lake.frame("witness", ["id", "witness"], f"run_id = {quote(measured.run_id)}")
-    frame = shown.frame.join(found, on="id", how="left", maintain_order="left")
-    places = shown.clusters if units.rows is None else units.rows
-    return gap(frame["witness"].fill_null(0.0), frame["multiplicity"], places, len(units.points))
+    frame = clustered.frame.join(found, on="id", how="left", maintain_order="left")
+    places = clustered.clusters if candidates.rows is None else candidates.rows
+    return gap(frame["witness"].fill_null(0.0), frame["multiplicity"], places, len(candidates.points))

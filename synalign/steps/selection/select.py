@@ -1,4 +1,4 @@
-"""select: the units where the Gaussian process is still uncertain, and the records of them to show."""
+"""select: the candidates where the Gaussian process is still uncertain, and the records of them to show."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from synalign.steps.core.run_step import Result, reuse, run_step
 from synalign.steps.forget.tombstones import forget_runs
 from synalign.steps.selection.candidates import (
     RECORD,
-    Shown,
-    Units,
+    Candidates,
+    ClusteredRecords,
     assigned_labels,
     label_quotas,
     missed_shares,
-    read_shown,
-    read_units,
+    read_candidates,
+    read_clustered,
 )
 from synalign.steps.selection.cluster import centroids
 from synalign.steps.selection.conditioning import condition, earlier_picks, gaps, place_in_rounds, witness_run
@@ -56,16 +56,16 @@ _CLUSTERS = 16
 
 
 def select(context: Context, request: SelectRequest) -> Outcome:
-    """Pick units by greatest score, and demonstrations from each, all of one label.
+    """Pick candidates by greatest score, and demonstrations from each, all of one label.
 
-    A cluster that has too few records of its label is shown the nearest ones of that label beyond it as well. A round
+    A cluster that has too few records of its label shows the nearest ones of that label beyond it as well. A round
     after the first is conditioned on the picks of those before, and on all synthetic records there are.
 
     Raises:
         NotReadyError: if there are no clusters, or nothing was generated for the round before.
-        UsageError: if the budget is above the number of units, a label can't have the selections that it is to get, or
-            `embedder` is not that of the clusters.
-        NumericsError: if all units are equal, or the kernel is not positive definite.
+        UsageError: if the budget is above the number of candidates, a label can't have the selections that it is to
+            get, or `embedder` is not that of the clusters.
+        NumericsError: if all candidates are equal, or the kernel is not positive definite.
     """
     clock = Clock()
     own = None if isinstance(request.kernel, str) else request.kernel
@@ -78,7 +78,7 @@ def select(context: Context, request: SelectRequest) -> Outcome:
     number, previous = place_in_rounds(context, run, request.round)
     measured = witness_run(context) if settings.guide == "witness" else None
     parameters = settings.model_dump(mode="json") | {"budget": count}
-    done = None if request.refit else _find(context, parameters, number, run, previous)
+    done = None if request.refit else _find_selection(context, parameters, number, run, previous)
     if done is not None:
         return reuse(context, done, clock)
     before = [previous, measured, *_seen(context, previous)]
@@ -87,28 +87,28 @@ def select(context: Context, request: SelectRequest) -> Outcome:
 
     def work() -> Result:
         context.progress("selecting", 0, count)
-        shown = read_shown(context, run)
-        units = read_units(context, run, settings.unit, shown)
-        wanted = label_quotas(settings, count, shown, units)
-        scale = _Scale.of(settings, own, units, shown, context.config.seed)
+        clustered = read_clustered(context, run)
+        candidates = read_candidates(context, run, settings.unit, clustered)
+        wanted = label_quotas(settings, count, clustered, candidates)
+        scale = _Scale.of(settings, own, candidates, clustered, context.config.seed)
         tracker = UncertaintyTracker(own if own is not None else scale.kernel(settings.kernel), settings.noise)
         notes = list(scale.notes)
         earlier = earlier_picks(context, previous)
         if previous is not None:
-            notes += condition(context, tracker, run, earlier, shown)
-        gap = None if measured is None else gaps(context, measured, units, shown)
+            notes += condition(context, tracker, run, earlier, clustered)
+        gap = None if measured is None else gaps(context, measured, candidates, clustered)
         if settings.guide == "witness" and gap is None:
             notes.append("there are no weights yet, so that this round is not guided by where text is missing")
-        weights = score_weights(units.mass, settings.beta, gap)
+        weights = score_weights(candidates.mass, settings.beta, gap)
         centres = centroids(context, run)
         uncertain = tracker.variance(centres)
         picks = tracker.select(
-            units.points,
+            candidates.points,
             count,
             batch=settings.batch,
             weights=weights,
-            groups=None if wanted is None else units.groups,
-            quotas=None if wanted is None or units.groups is None else np.append(wanted, 0),
+            groups=None if wanted is None else candidates.groups,
+            quotas=None if wanted is None or candidates.groups is None else np.append(wanted, 0),
             min_variance=settings.min_variance or 0.0,
             min_gain=settings.min_gain or 0.0,
             progress=lambda made, of: context.progress("selecting", made, of),
@@ -120,14 +120,18 @@ def select(context: Context, request: SelectRequest) -> Outcome:
                 f"{settings.min_variance}. Lower it, or end the rounds here"
             )
         if not picks.informative:
-            notes.append(_uninformative(scale, units.points, settings, context.config.seed))
-        labels, said = _labels(settings, shown, units, picks, wanted)
-        before_now = shown.frame["id"].is_in([name for row in earlier for name in row["demonstrations"]]).to_numpy()
-        log = _Log(context, plan.run_id, run, number, settings, scale, shown, units, picks, gap, before_now)
+            notes.append(_uninformative(scale, candidates.points, settings, context.config.seed))
+        labels, said = _labels(settings, clustered, candidates, picks, wanted)
+        before_now = clustered.frame["id"].is_in([name for row in earlier for name in row["demonstrations"]]).to_numpy()
+        log = _Log(context, plan.run_id, run, number, settings, scale, clustered, candidates, picks, gap, before_now)
         clusters = np.arange(len(centres))
         uncertainty = pl.DataFrame({"cluster_id": clusters, "variance_before": uncertain, "variance_after": left})
         context.progress("selecting", count, count)
-        counts: dict[str, Any] = {"selections": len(labels), f"{settings.unit}s": len(units.points), "round": number}
+        counts: dict[str, Any] = {
+            "selections": len(labels),
+            f"{settings.unit}s": len(candidates.points),
+            "round": number,
+        }
         counts |= {"max_variance_left": float(left.max()), "stopped_by": picks.stop_reason}
         return Result({"selections": log.rows(labels), "uncertainty": uncertainty}, counts, [*notes, *said])
 
@@ -142,7 +146,7 @@ def planned(context: Context, round: int, previous: Run | None) -> Run | None:
         return None
     name = _kernel_name(settings, None)
     parameters = settings.model_copy(update={"kernel": name}).model_dump(mode="json")
-    return _find(context, parameters | {"budget": _budget(settings, run)}, round, run, previous)
+    return _find_selection(context, parameters | {"budget": _budget(settings, run)}, round, run, previous)
 
 
 def _clusters(context: Context, embedder: str | None) -> Run:
@@ -168,19 +172,21 @@ def _kernel_name(settings: Select, own: Any, with_length_scale: bool = False) ->
 
 
 def _budget(settings: Select, run: Run) -> int:
-    units = int(run.counts["records" if settings.unit == RECORD else "clusters"])
-    count = settings.budget or min(DEFAULT_BUDGET, units)
-    if count <= units:
+    there = int(run.counts["records" if settings.unit == RECORD else "clusters"])
+    count = settings.budget or min(DEFAULT_BUDGET, there)
+    if count <= there:
         return count
     if settings.unit == RECORD:
-        raise UsageError(f"A budget of {count} is more than the {units} records there are. Lower it.")
+        raise UsageError(f"A budget of {count} is more than the {there} records there are. Lower it.")
     raise UsageError(
-        f"A budget of {count} is more than the {units} clusters there are. Lower it, select records (unit='record'), "
+        f"A budget of {count} is more than the {there} clusters there are. Lower it, select records (unit='record'), "
         f"or cluster into more: ws.cluster(k={count}) ('synalign cluster DIR -k {count}')."
     )
 
 
-def _find(context: Context, parameters: dict[str, Any], number: int, clusters: Run, previous: Run | None) -> Run | None:
+def _find_selection(
+    context: Context, parameters: dict[str, Any], number: int, clusters: Run, previous: Run | None
+) -> Run | None:
     """Return the newest selection made with these settings for this round, whatever records have come in since."""
     for run in context.journal.latest("select"):
         same = run.parameters == parameters and run.seed == context.config.seed and run.counts.get("round") == number
@@ -204,23 +210,25 @@ class _Scale:
     notes: Sequence[str] = ()
 
     @classmethod
-    def of(cls, settings: Select, own: Any, units: Units, shown: Shown, seed: int) -> _Scale:
+    def of(cls, settings: Select, own: Any, candidates: Candidates, clustered: ClusteredRecords, seed: int) -> _Scale:
         if own is not None:
             return cls(None, None, "kernel")
         if settings.length_scale == "median":
-            return cls(median_distance(units.points, seed), None, "median")
+            return cls(median_distance(candidates.points, seed), None, "median")
         if settings.length_scale != "learned":
             return cls(float(settings.length_scale), None, "given")
         child = child_seed(seed, "length_scale")
-        labelled = len(shown.names) > 1
-        codes = shown.codes if labelled else np.minimum(shown.clusters, _CLUSTERS)
-        found = learn_length_scale(shown.matrix, np.eye(codes.max() + 1)[codes], settings.kernel, child, settings.ard)
+        labelled = len(clustered.names) > 1
+        codes = clustered.codes if labelled else np.minimum(clustered.clusters, _CLUSTERS)
+        found = learn_length_scale(
+            clustered.matrix, np.eye(codes.max() + 1)[codes], settings.kernel, child, settings.ard
+        )
         what = "labels" if labelled else "clusters"
         notes = [f"the length scale {found.length_scale:.4g} is learned from the {what}"]
         if not found.converged:
             notes = [
                 f"the {what} do not settle a length scale: the search ended at {found.length_scale:.4g}. The median "
-                f"distance is {median_distance(units.points, seed):.4g}; length_scale='median' takes that"
+                f"distance is {median_distance(candidates.points, seed):.4g}; length_scale='median' takes that"
             ]
         return cls(found.length_scale, found.length_scales, "learned", notes)
 
@@ -231,20 +239,20 @@ class _Scale:
 
 
 def _labels(
-    settings: Select, shown: Shown, units: Units, picks: Picks, wanted: np.ndarray | None
+    settings: Select, clustered: ClusteredRecords, candidates: Candidates, picks: Picks, wanted: np.ndarray | None
 ) -> tuple[list[str | None], list[str]]:
     """Return the label that each selection is written for, and what to say of it; None where there are no labels."""
     if wanted is None:
         return [None] * len(picks.indices), []
-    if units.groups is not None:
-        return [shown.names[code] for code in units.groups[picks.indices].tolist()], []
+    if candidates.groups is not None:
+        return [clustered.names[code] for code in candidates.groups[picks.indices].tolist()], []
     if not len(picks.indices):
         return [], []
     if len(picks.indices) < wanted.sum():  # it stopped before the budget
         wanted = quotas(len(picks.indices), wanted, 0)
-    labels = assigned_labels(shown, picks.indices, len(units.points), wanted, settings.demonstrations)
+    labels = assigned_labels(clustered, picks.indices, len(candidates.points), wanted, settings.demonstrations)
     plain = settings.label_shares == "proportional" and settings.min_per_label <= 1
-    return labels, [] if plain else missed_shares(shown.names, wanted, labels)
+    return labels, [] if plain else missed_shares(clustered.names, wanted, labels)
 
 
 @dataclass(frozen=True)
@@ -257,15 +265,15 @@ class _Log:
     number: int
     settings: Select
     scale: _Scale
-    shown: Shown
-    units: Units
+    clustered: ClusteredRecords
+    candidates: Candidates
     picks: Picks
     gap: np.ndarray | None
     shown_before: np.ndarray
 
     def rows(self, labels: Sequence[str | None]) -> list[dict[str, Any]]:
         """Return the rows, with the demonstrations of each."""
-        picks, units, settings = self.picks, self.units, self.settings
+        picks, candidates, settings = self.picks, self.candidates, self.settings
         last = len(labels) - 1
         return [
             {
@@ -274,7 +282,7 @@ class _Log:
                 "selection_id": ids.digest(["selection/1", self.run_id, step]),
                 "round": self.number,
                 "cluster_run_id": self.clusters.run_id,
-                "cluster_id": int(units.clusters[unit]),
+                "cluster_id": int(candidates.clusters[unit]),
                 "label": labels[step],
                 "variance_before": float(picks.variance_before[step]),
                 "variance_after": float(picks.variance_after[step]),
@@ -285,8 +293,10 @@ class _Log:
                 "noise": settings.noise,
                 "stop_reason": picks.stop_reason if step == last else None,
                 "unit": settings.unit,
-                "record_id": None if units.rows is None else self.shown.frame["id"][int(units.rows[unit])],
-                "mass": float(units.mass[unit]),
+                "record_id": None
+                if candidates.rows is None
+                else self.clustered.frame["id"][int(candidates.rows[unit])],
+                "mass": float(candidates.mass[unit]),
                 "gap": None if self.gap is None else float(self.gap[unit]),
                 "length_scale_from": self.scale.source,
                 "length_scales": None if self.scale.values is None else self.scale.values.tolist(),
@@ -299,27 +309,31 @@ class _Log:
 
     def _demonstrations(self, step: int, unit: int, label: str | None) -> list[str]:
         """Return the ids of the records to show: around the pick, in its cluster, of one label."""
-        shown, count, point = self.shown, self.settings.demonstrations, self.units.points[unit]
-        able = np.ones(len(shown.codes), dtype=bool) if label is None else shown.codes == shown.names.index(label)
+        clustered, count, point = self.clustered, self.settings.demonstrations, self.candidates.points[unit]
+        able = (
+            np.ones(len(clustered.codes), dtype=bool)
+            if label is None
+            else clustered.codes == clustered.names.index(label)
+        )
         # The same prompt again would bring the same text again.
         fresh = able & ~self.shown_before
         able = fresh if fresh.sum() >= count else able
-        inside = np.flatnonzero((shown.clusters == self.units.clusters[unit]) & able)
+        inside = np.flatnonzero((clustered.clusters == self.candidates.clusters[unit]) & able)
         if not len(inside):
-            inside = nearest_rows(shown.matrix, able, point, count)
-        if self.units.rows is not None and self.settings.show != "random" and len(inside) > _NEIGHBOURHOOD * count:
+            inside = nearest_rows(clustered.matrix, able, point, count)
+        if self.candidates.rows is not None and self.settings.show != "random" and len(inside) > _NEIGHBOURHOOD * count:
             # A record is shown with its neighbours, not with what is far from it in its cluster.
-            near = shown.matrix[inside] - point
+            near = clustered.matrix[inside] - point
             order = np.argsort(np.einsum("nd,nd->n", near, near), kind="stable")
             inside = np.sort(inside[order[: _NEIGHBOURHOOD * count]])
         seed = child_seed(self.context.config.seed, "demonstrations", self.number, step)
         reach, every = 2 * count, int(able.sum())
         while True:
-            chosen = choose_demonstrations(shown.matrix[inside], point, count, self.settings.show, seed)
+            chosen = choose_demonstrations(clustered.matrix[inside], point, count, self.settings.show, seed)
             if len(chosen) == count or len(inside) >= every:
-                return [shown.frame["id"][int(row)] for row in inside[chosen]]
+                return [clustered.frame["id"][int(row)] for row in inside[chosen]]
             # Too few there that are not near-duplicates: the nearest ones beyond.
-            inside = nearest_rows(shown.matrix, able, point, reach)
+            inside = nearest_rows(clustered.matrix, able, point, reach)
             reach *= 4
 
 

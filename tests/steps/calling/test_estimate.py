@@ -107,8 +107,8 @@ def test_numbers_of_an_example_by_hand(copy: Copy) -> None:
 def test_the_prompts_are_those_that_reason_sends(copy: Copy) -> None:
     workspace = copy(prices=PRICES, generate={"per_selection": 5, "from_demonstrations": 2})
     context = workspace._context()
-    _, asker, _, selections = reasoning.planned(context)
-    jobs = reasoning.requests(asker, selections)
+    _, runner, _, selections = reasoning.planned(context)
+    jobs = reasoning.requests(runner, selections)
     found = rows(of(workspace))
     row = found["reason", "attributes"]
     assert (row.calls, row.known) == (len(jobs), 0)
@@ -198,8 +198,8 @@ def test_without_a_limit_of_replies_the_most_is_unknown(copy: Copy) -> None:
 def test_what_is_answered_costs_nothing_again(copy: Copy) -> None:
     workspace = copy(prices=PRICES)
     context = workspace._context()
-    _, asker, _, selections = reasoning.planned(context)
-    jobs = reasoning.requests(asker, selections)
+    _, runner, _, selections = reasoning.planned(context)
+    jobs = reasoning.requests(runner, selections)
     before = rows(of(workspace))["reason", "attributes"]
     for job in jobs[:2]:
         answer(workspace, 1, call_id=job.request.call_id, template_hash=job.template_hash)

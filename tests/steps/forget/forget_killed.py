@@ -20,7 +20,7 @@ from synalign.store.lake.lake import Lake
 from synalign.store.ledger.ledger import Ledger
 
 PLACES: dict[str, tuple[Any, str]] = {
-    "intention": (plan_file.whole, "write"),
+    "plan": (plan_file.atomic_write, "write"),
     "insert": (Lake, "insert"),
     "erase": (Ledger, "erase"),
     "delete": (Lake, "delete"),
@@ -28,7 +28,7 @@ PLACES: dict[str, tuple[Any, str]] = {
     "write_whole": (execute, "write_whole"),
     "expunge": (Lake, "expunge"),
     "publish": (execute.publish, "publish_if_stale"),
-    "prove": (execute, "prove"),
+    "verify": (execute, "verify"),
     "remove": (plan_file, "remove"),
 }
 
@@ -41,8 +41,8 @@ def main() -> None:
 
     def killing(*given: Any, **more: Any) -> Any:
         nonlocal calls
-        # Before the intention is written nothing has begun.
-        calls += what == "intention" or (Path(folder) / plan_file.INTENTION).exists()
+        # Before the plan is written nothing has begun.
+        calls += what == "plan" or (Path(folder) / plan_file.PLAN_FILE).exists()
         if calls == int(nth):
             os.kill(os.getpid(), signal.SIGKILL)
         return wrapped(*given, **more)

@@ -20,7 +20,7 @@ import synalign as sa
 from synalign.errors import NotReadyError, StoreError, UsageError, WorkspaceBusyError
 from synalign.llm.builtin.ngram import NgramModel
 from synalign.steps.calling.spending import spent
-from synalign.steps.forget.plan_file import INTENTION
+from synalign.steps.forget.plan_file import PLAN_FILE
 from synalign.store.ledger.locks import CALLING
 from tests.steps.decoded import holding
 from tests.steps.workspaces import copy, corpus, one, unpublished, weights
@@ -302,7 +302,7 @@ def test_a_file_of_the_user_that_quotes_a_record_is_named(blank: Path) -> None:
     (blank / "old.bin").write_bytes(b"\x00\xff")
     with pytest.raises(StoreError, match=r"records are forgotten, but .*note\.j2 holds"):
         workspace.forget(where="text like '%parcel%'")
-    assert not (blank / INTENTION).exists()
+    assert not (blank / PLAN_FILE).exists()
     (blank / "prompts" / "note.j2").unlink()
     assert one(workspace, "select count(*) from real") == 1
     assert "old.bin" in " ".join(workspace.forget(where="true").notes)
@@ -310,7 +310,7 @@ def test_a_file_of_the_user_that_quotes_a_record_is_named(blank: Path) -> None:
 
 
 def test_the_proof_finds_what_is_left(whole: sa.Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the removal from each place, the proof says so; the next writer finishes the work."""
+    """Without the removal from each place, the verification says so; the next writer finishes the work."""
     from synalign.store.lake.lake import Lake
     from synalign.store.ledger.ledger import Ledger
 
@@ -326,7 +326,7 @@ def test_the_proof_finds_what_is_left(whole: sa.Workspace, tmp_path: Path, monke
     assert "which may hold deleted rows" in said
     assert "the table calls of ledger.sqlite" in said
     assert "the file ledger.sqlite-copy" in said
-    assert stat.S_IMODE((workspace.path / INTENTION).stat().st_mode) == 0o600
+    assert stat.S_IMODE((workspace.path / PLAN_FILE).stat().st_mode) == 0o600
     with pytest.raises(StoreError, match=r"the file ledger\.sqlite-copy"):
         workspace.publish()
     (workspace.path / "ledger.sqlite-copy").unlink()
@@ -337,7 +337,7 @@ def test_the_proof_finds_what_is_left(whole: sa.Workspace, tmp_path: Path, monke
 #: What is killed, and at which call of it.
 KILLS = [("delete", 4), ("expunge", 12)]
 MORE_KILLS = [
-    ("intention", 1),
+    ("plan", 1),
     ("insert", 1),
     ("erase", 1),
     ("delete", 1),
@@ -346,7 +346,7 @@ MORE_KILLS = [
     ("write_whole", 1),
     ("expunge", 1),
 ]
-MORE_KILLS += [("publish", 1), ("prove", 1), ("remove", 1)]
+MORE_KILLS += [("publish", 1), ("verify", 1), ("remove", 1)]
 
 
 @pytest.mark.parametrize(
@@ -370,10 +370,10 @@ def test_a_forget_that_is_killed_is_finished_by_the_next_writer(
     assert one(workspace, shown) == 0
     workspace.status()
     workspace.publish()
-    if what == "intention":  # it had not begun
+    if what == "plan":  # it had not begun
         assert len(marked(workspace)) == 10
         return
     assert holding(folder, TOKEN) == set()
     assert TOKEN not in (tmp_path / "replies.jsonl").read_text()
-    assert not list(folder.glob(f"{INTENTION}*"))
+    assert not list(folder.glob(f"{PLAN_FILE}*"))
     assert one(workspace, "select count(*) from runs where step = 'forget'") == 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from synalign.steps.forget.lineage import Derived, Frames, Mentions, derived
+from synalign.steps.forget.lineage import Frames, Lineage, Mentions, trace_lineage
 
 TEXTS = {"r1": "my zorblax lamp hums all night", "r2": "the parcel is late again", "r3": "my lamp is broken"}
 _NAMED = pl.List(pl.Struct({"name": pl.String, "value": pl.String}))
@@ -63,7 +63,7 @@ def frames() -> Frames:
     )
 
 
-def follow(given: Frames, *names: str, said: dict[str, str] | None = None) -> Derived:
+def follow(given: Frames, *names: str, said: dict[str, str] | None = None) -> Lineage:
     """`said`: what calls hold."""
 
     def quoting(texts: Iterable[str], vocabulary: bool) -> set[str]:
@@ -72,7 +72,7 @@ def follow(given: Frames, *names: str, said: dict[str, str] | None = None) -> De
 
     theirs = pl.Series([TEXTS[name] for name in names])
     others = pl.Series([text for name, text in TEXTS.items() if name not in names])
-    return derived(given, set(names), theirs, others, quoting)
+    return trace_lineage(given, set(names), theirs, others, quoting)
 
 
 def test_lineage_and_recombined_attributes_are_followed() -> None:
