@@ -10,7 +10,7 @@ import pytest
 import synalign as sa
 from synalign.errors import NotReadyError, UsageError
 from synalign.numerics.statistics.sequential import watch
-from synalign.steps.retrieval.ab import _row, summary
+from synalign.steps.retrieval.ab import _comparison_row, summary
 from tests.steps import ranked
 from tests.steps.workspaces import copy, one, rows, unpublished
 
@@ -52,7 +52,7 @@ def test_the_better_retriever_is_found_and_written_down(mine: sa.Workspace) -> N
 def test_impressions_that_tie_count_until_it_was_clear() -> None:
     outcomes = np.tile([0, 0, 1], 200)
     seen = watch(outcomes, 0.05, 0.1)
-    assert _row(outcomes, seen, None)["stopped_after"] == 3 * seen.stopped
+    assert _comparison_row(outcomes, seen, None)["stopped_after"] == 3 * seen.stopped
 
 
 def test_the_other_way_round_b_is_better(mine: sa.Workspace) -> None:
