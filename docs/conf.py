@@ -23,7 +23,8 @@ exclude_patterns = [".*", "**/.*", "build", "dist", "synalign", "tests", "**/wor
 
 # Links such as page.md#some-heading are to the anchors that GitHub makes, too.
 myst_heading_anchors = 4
-myst_enable_extensions = ["colon_fence"]
+# Options of commands keep their two dashes.
+smartquotes = False
 
 html_theme = "furo"
 html_title = f"SynAlign {release}"

@@ -20,7 +20,15 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C. `--json` prints one JSO
 """
 
 #: How the kinds of values are written.
-_KINDS = {"int": "N", "float": "X", "str": "TEXT", "path": "PATH", "list[str]": "TEXT"}
+_KINDS = {
+    "int": "N",
+    "float": "X",
+    "str": "TEXT",
+    "path": "PATH",
+    "list[str]": "TEXT",
+    "float range": "X",
+    "int range": "N",
+}
 
 
 def commands() -> dict[str, Any]:

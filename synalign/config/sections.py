@@ -30,7 +30,7 @@ class Task(Section):
 class Config(Section):
     """All settings of a workspace, as `synalign.toml` holds them."""
 
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Decides everything that is drawn by chance.")
     rounds: int = Field(
         default=1, ge=1, le=1000, description="Rounds of select, reason, generate and align that 'run' does, at most."
     )
@@ -52,8 +52,8 @@ class Config(Section):
 class RunConfig(Config):
     """What `synalign run FILE` reads: a workspace, its sources and all settings."""
 
-    workspace: Path
-    sources: tuple[Source, ...] = ()
+    workspace: Path = Field(description="The folder of the workspace, relative to the run file.")
+    sources: tuple[Source, ...] = Field(default=(), description="Files to ingest, each a [[sources]] table.")
     steps: tuple[str, ...] | None = Field(default=None, description="Steps to do; unset: all but evaluate.")
 
     def settings(self) -> Config:

@@ -49,6 +49,8 @@ def test_every_key_of_the_configuration_is_in_the_reference() -> None:
             continue
         for key in keys:
             assert f"| `{key}` |" in sections[name], f"[{name}] {key}"
+    silent = re.findall(r"^\| `\w+` .*\| *\|$", page, re.MULTILINE)
+    assert silent == [], "keys without a description"
     assert all(f"| `{name}` |" in page for name in set(RunConfig.model_fields) - set(Config.model_fields))
     assert "| `features` | whole number, at least" in sections["align"]
 
