@@ -1,22 +1,22 @@
--- What happened since a time: one line for each run that finished, and for each that was gone back to, in order. What a
--- run wrote is counted in the line of its finish; lines of going back have null there.
+-- What happened since a time: one line for each run that finished, and for each that was made current again, in order.
+-- What a run wrote is counted in the line of its finish; in the other lines the counts are null.
 -- argument moment: a time or a date as text or timestamp, UTC; what happened at it or later is shown
 -- argument attached_as: the name that the catalog is attached under, if it is neither opened nor in `use`: 'reviews'
 --     after `attach '...' as reviews`. It is not needed in `ws.sql`
 -- example: select * from changed_since('2026-11-20 09:00')
 -- key: sequence
--- sequence: the order, see `run_order`
--- happened_at: when, UTC
--- what: `finished` or `gone back to`
--- step: the step
+-- sequence: place in the order of runs, see `run_order`
+-- happened_at: when it happened, UTC
+-- what: `finished`, or `gone back to`: made current again
+-- step: step of the run
 -- run_id: the run
--- real_records: real records that it brought
--- synthetic_records: synthetic records that it brought
--- refused_records: generated records that it refused, see `checks`
--- excluded_records: synthetic records that it took out
--- included_records: and that it took back
--- weights: records that it gave a weight, 0 too
--- notes: what a person should know
+-- real_records: number of real records that the run brought
+-- synthetic_records: number of synthetic records that the run brought
+-- refused_records: number of generated records that the run refused, see `checks`
+-- excluded_records: number of synthetic records that the run took out
+-- included_records: number of synthetic records that the run took back in
+-- weights: number of records that the run gave a weight, which may be 0
+-- notes: what a person should know of the run
 -- needs: runs, activations, real, synthetic, checks, verdicts, weights
 create macro changed_since(moment, attached_as := null) as table
 with runs as not materialized (from query_table(concat(attached_as || '.', 'main.runs'))),

@@ -2,7 +2,7 @@
 -- md5(id, seed). A record's expected copies are exactly n * weight, its copies are that number rounded down or up, all
 -- copies add up to n, and the same seed gives the same sample, whatever the number of threads. Without weights it is an
 -- error.
--- argument n: draws, at least 1
+-- argument n: number of draws, at least 1
 -- argument seed: any integer
 -- argument only_distinct: true refuses an n for which a record could be drawn twice
 -- argument attached_as: the name that the catalog is attached under, if it is neither opened nor in `use`: 'reviews'

@@ -1,10 +1,10 @@
--- Draws n records to train on, real and synthetic, in a given proportion: one systematic sample with probability
--- proportional to size, real training records by their multiplicity and synthetic ones by their weight. In the order of
--- origin, label and md5(id, seed) every label of either side comes within one of the draws that it is due, the two
--- sides too; a record's expected copies are exactly n times its probability, all copies add up to n, and the same seed
--- gives the same sample. Copies stand for the weights: do not weight the drawn rows by `sample_weight` again. A share
--- that asks for a side without records is an error.
--- argument n: draws, at least 1
+-- Draws n records to train on, real and synthetic, in a given proportion. It is one systematic sample with probability
+-- proportional to size: real training records by their multiplicity, synthetic ones by their weight. In the order of
+-- origin, label and md5(id, seed), so that each side, and every label of each, gets its expected number of draws to
+-- within one. The expected copies of a record are exactly n times its probability, all copies add up to n, and the same
+-- seed gives the same sample. Copies stand for the weights: do not weight the drawn rows by `sample_weight` again. A
+-- share that asks for a side without records is an error.
+-- argument n: number of draws, at least 1
 -- argument synthetic_share: the share of the draws that are synthetic, from 0 to 1
 -- argument seed: any integer
 -- argument attached_as: the name that the catalog is attached under, if it is neither opened nor in `use`: 'reviews'

@@ -1,6 +1,6 @@
--- What `synthetic_weighted` shows, for a named weight set, whether it is the current one or not. `weight_sets` has the
--- names; an unknown name is an error that lists them.
--- argument name: of the weight set
+-- `synthetic_weighted` for a named weight set, whether it is the current one or not. `weight_sets` lists the names; an
+-- unknown name is an error that lists them, too.
+-- argument name: name of the weight set
 -- argument attached_as: the name that the catalog is attached under, if it is neither opened nor in `use`: 'reviews'
 --     after `attach '...' as reviews`. It is not needed in `ws.sql`
 -- example: select label, sum(weight) from synthetic_weighted_in('default') group by label

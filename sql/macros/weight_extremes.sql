@@ -1,5 +1,5 @@
--- The records of a label that the current weights raise most and least: to read, side by side. A label with fewer than
--- 2n records shows some on both sides; an unknown one is an error that lists those there are.
+-- The records of a label whose current weights are largest and smallest, to be read side by side. A label with fewer
+-- than 2n records shows some of them on both sides; an unknown label is an error that lists the labels.
 -- argument of_label: a label; `'*'` for all records together, null or `'(none)'` for those without one
 -- argument n: records on each side, at least 1
 -- argument attached_as: the name that the catalog is attached under, if it is neither opened nor in `use`: 'reviews'
@@ -7,14 +7,14 @@
 -- example: select side, place, weight_ratio, text from weight_extremes('defect', n := 5)
 -- key: side, place
 -- side: `most` or `least`
--- place: 1 for the largest or the smallest weight; equal weights in the order of their ids
+-- place: rank, 1 for the largest or the smallest weight; equal weights in the order of their ids
 -- id: the synthetic record
--- text: its text
--- label: its label
--- weight: its weight in the current set
--- weight_ratio: that, over the mean weight of the label's records: 1 where it is as if unweighted
+-- text: text of the record
+-- label: label of the record
+-- weight: weight of the record in the current set
+-- weight_ratio: weight over the mean weight of the label's records: 1 where the record counts as if unweighted
 -- label_quality: the probability that the real data would give this text its label; null where it was not computed
--- written_from: as in `synthetic`
+-- written_from: what the record was written from, see `synthetic`
 -- needs: synthetic_weighted
 create macro weight_extremes(of_label, n := 10, attached_as := null) as table
 with synthetic_weighted as not materialized (from query_table(concat(attached_as || '.', 'main.synthetic_weighted'))),

@@ -1,36 +1,39 @@
--- How each weight set was learned, for each stratum (a label) and over all (`*`).
+-- How each weight set was learned: one row for each stratum (a label), and one for all records together (`*`).
 -- key: run_id, stratum
--- run_id: the align run
--- stratum: a label, `(none)` or `*`
--- weight_set: the name of the set
--- embedder: the embedder's name
+-- run_id: the run of `align` or `score`
+-- stratum: a label, `(none)` for records without one, or `*` for all records
+-- weight_set: name of the weight set
+-- embedder: the embedder whose vectors were compared
 -- kernel: `gaussian` (random Fourier features), `gaussian, exact` (of the records themselves) or `linear` (random
 --     projections)
--- bandwidths: of the kernel, in units of distance: several are mixed; empty for `linear`
--- features: how many
--- seed: of the features
--- strength: eps of the dual in this stratum: smaller pulls harder, infinite not at all: the base weights alone. Of `*`:
---     the smallest
--- quality: whether the label quality is in the weights
--- label_shares: the labels' shares of the weight: `real`, `kept` (those that follow from the base weights) or `given`
--- scored_from: the run whose dual vectors scored these weights; null where they were fitted here
--- drift: squared distance of the weighted mean feature to that at the fit; null where fitted
--- real_records: real training records
--- synthetic_records: synthetic records
--- share: the stratum's share of the real records
--- mmd2_before: squared MMD to the real records, unweighted
--- mmd2_after: and weighted
--- mmd2_heldout_before: on real records that the weights were not fitted to, unweighted
--- mmd2_heldout_after: and weighted
--- mmd2_floor: real against real, half against half
--- mmd2_test_before: on the test split, unweighted
--- mmd2_test_after: and weighted
--- effective_size: 1 / sum(w^2)
--- effective_share: that, over the number of records
--- gap: relative duality gap
--- iterations: of the solver
--- converged: whether it reached its tolerance
--- log_normaliser: log of the sum that the weights are divided by
--- dual: scores a record: weight ~ prior * exp(features . dual - log_normaliser)
+-- bandwidths: bandwidths of the kernel, in units of distance; several are mixed; empty for `linear`
+-- features: number of features that approximate the kernel
+-- seed: seed of the random features
+-- strength: regularisation eps of the dual: the smaller, the more the weights may differ; infinite keeps the base
+--     weights. In the row `*`, the smallest of all strata
+-- quality: whether label quality (see `label_quality`) is a factor of the weights
+-- label_shares: each label's share of all weight: `real` (as among real records), `kept` (as the base weights have it)
+--     or `given`
+-- scored_from: the run whose dual vectors scored these weights; null where they were fitted in this run
+-- drift: squared distance of the weighted mean feature to that at the fit; null where the weights were fitted in this
+--     run
+-- real_records: number of real training records in the stratum
+-- synthetic_records: number of synthetic records in the stratum
+-- share: the stratum's share of the real training records
+-- mmd2_before: squared MMD of the unweighted synthetic records to the real records
+-- mmd2_after: squared MMD of the weighted synthetic records to the real records
+-- mmd2_heldout_before: squared MMD of the unweighted synthetic records to real records that the weights were not fitted
+--     to
+-- mmd2_heldout_after: squared MMD of the weighted synthetic records to real records that the weights were not fitted to
+-- mmd2_floor: squared MMD between two halves of the real records: what equal distributions give
+-- mmd2_test_before: squared MMD of the unweighted synthetic records to the test split
+-- mmd2_test_after: squared MMD of the weighted synthetic records to the test split
+-- effective_size: effective sample size of the weights, 1 / sum(w^2), in records
+-- effective_share: `effective_size` over `synthetic_records`
+-- gap: relative duality gap at which the solver stopped
+-- iterations: iterations of the solver
+-- converged: whether the solver reached its tolerance
+-- log_normaliser: log of the sum that the weights are divided by, for scoring new records
+-- dual: dual vector, for scoring new records: weight ~ prior * exp(features . dual - log_normaliser)
 -- needs: runs
 select a.* from raw_alignments a join main.runs r on r.run_id = a.run_id

@@ -1,11 +1,11 @@
--- How well each synthetic record's label fits its text, judged by a classifier fitted to the real records of an align
--- run.
+-- How well each synthetic record's label fits its text, by a classifier that was fitted to the real training records in
+-- a run of `align`.
 -- key: run_id, id
--- run_id: the align run
+-- run_id: the run of `align`
 -- id: the synthetic record
--- label: its label
--- quality: the probability that the real data would give this text this label
--- predicted: the label that they would give
--- predicted_probability: the probability of that one
+-- label: the record's label
+-- quality: probability of the record's label given its text
+-- predicted: the label of the largest probability
+-- predicted_probability: probability of `predicted`
 -- needs: runs
 select q.* from raw_label_quality q join main.runs r on r.run_id = q.run_id

@@ -41,20 +41,22 @@
 -- - personal, personal_real: the share that holds personal data; that holds some of real training texts
 -- key: run_id, metric, scope
 -- run_id: the run that measured
--- metric: the figure's name, see above
+-- metric: name of the figure, in the list above
 -- scope: `*` for all records; a stratum as in `alignments`; of texts `real`, `raw` or `weighted`; a method of
 --     `ablation`, with `@n` in a learning curve; the name of a retriever
--- weights_run_id: the align run whose weights were measured; null where there were none, or a model or retriever was
---     judged
--- weight_set: the name of those weights; likewise null
--- split: of the real records that were compared with: `test` where it has enough, since no weights were fitted to it
--- value: the figure
--- low: lower end of its interval; null without one
--- high: upper end
--- p_value: of `mmd2_permutation` and of gains: of the hypothesis that both sides are alike
+-- weights_run_id: the run of `align` whose weights were measured; null where there was none, or a model or retriever
+--     was evaluated
+-- weight_set: name of the weight set that was measured; null where there was none, or a model or retriever was
+--     evaluated
+-- split: split of the real records that were compared with: `test` where it has enough records, since no weights were
+--     fitted to it
+-- value: the figure's value
+-- low: lower end of the interval; null without one
+-- high: upper end of the interval; null without one
+-- p_value: p-value of `mmd2_permutation` and of gains, under the hypothesis of no difference; else null
 -- real_records: real records that were measured, such as test queries, or that the synthetic ones were compared with;
 --     null without any
 -- synthetic_records: synthetic records that were measured; null in the scope `real`
--- seed: of what was drawn
+-- seed: seed of what was drawn
 -- needs: runs
 select m.* from raw_metrics m join main.runs r on r.run_id = m.run_id

@@ -1,14 +1,14 @@
--- The real training record that is nearest to a record, by the cosine similarity of their vectors, of a sample: at most
--- 2,000 real training records and as many weighted synthetic ones, drawn evenly by the seed, each against all other
--- real training records.
+-- The real training record nearest to a record, by cosine similarity of the vectors. For a sample: at most 2,000 real
+-- training records and as many weighted synthetic ones, drawn evenly by the seed, each compared with all other real
+-- training records.
 -- key: run_id, origin, id
 -- run_id: the run that measured
--- weights_run_id: the align run whose weighted records were looked at
+-- weights_run_id: the run of `align` whose weighted records were sampled
 -- origin: `real` or `synthetic`
--- id: the record
--- label: its label; null without one
--- neighbour_id: the nearest real training record that is not itself; of several equally near, the first by id
--- neighbour_label: its label; null without one
--- similarity: cosine similarity of the two
+-- id: the sampled record
+-- label: label of the sampled record; null without one
+-- neighbour_id: the nearest real training record other than itself; of several equally near, the first by id
+-- neighbour_label: label of the neighbour; null without one
+-- similarity: cosine similarity of the record and its neighbour
 -- needs: runs
 select n.* from raw_neighbours n join main.runs r on r.run_id = n.run_id

@@ -1,23 +1,25 @@
--- The candidates among which an align run chose how hard to pull, and what each was worth.
+-- The candidates among which a run of `align` chose the strength of the weighting, and how good each one was.
 -- key: run_id, candidate
--- run_id: the align run
--- candidate: number, from 0
--- strength: eps of the dual; infinite for no pull
--- quality: whether the label quality is in the weights
--- label_shares: `real`, `kept` or `given`, see `alignments`
--- effective_size: 1 / sum(w^2)
--- effective_share: that, over the number of records
+-- run_id: the run of `align`
+-- candidate: number of the candidate, from 0
+-- strength: regularisation eps of the dual: the smaller, the more the weights may differ; infinite for no weighting by
+--     distance
+-- quality: whether label quality is a factor of the weights
+-- label_shares: each label's share of all weight: `real`, `kept` or `given`, see `alignments`
+-- effective_size: effective sample size of the weights, 1 / sum(w^2), in records
+-- effective_share: `effective_size` over `synthetic_records`
 -- mmd2_fitted: squared MMD to the real records that the weights were fitted to
--- mmd2_heldout: and to those that they were not
--- accuracy: cross-validated on real records, of a model trained on the weighted synthetic ones; null without labels
--- accuracy_error: its standard error
--- gain: accuracy over that of unweighted synthetic records, on the same folds
--- gain_error: its standard error
--- chosen: whether the weights are made with it, a cap and a floor aside
--- unweighted: whether it stands for no weighting
--- folds: of the cross-validation
+-- mmd2_heldout: squared MMD to real records that the weights were not fitted to
+-- accuracy: cross-validated accuracy on real records of a model trained on the weighted synthetic ones; null without
+--     labels
+-- accuracy_error: standard error of `accuracy`
+-- gain: accuracy minus that of a model trained on the unweighted synthetic records, on the same folds
+-- gain_error: standard error of `gain`
+-- chosen: whether the weights of the run were made with it, before any cap or floor
+-- unweighted: whether it is the candidate that weights nothing
+-- folds: number of folds of the cross-validation
 -- real_records: real training records that were used
 -- synthetic_records: synthetic records that were used
--- seed: of the folds and of what was drawn
+-- seed: seed of the folds and of the records that were drawn
 -- needs: runs
 select s.* from raw_strength_curve s join main.runs r on r.run_id = s.run_id

@@ -1,11 +1,12 @@
--- The named weight sets. Of several align runs under one name, the one that finished, or was gone back to, last counts.
+-- The named weight sets. Where several runs of `align` used one name, the name stands for the one that finished, or was
+-- gone back to, last.
 -- key: weight_set
--- weight_set: the name
--- run_id: the align run that it stands for
--- sequence: when it finished or was gone back to last, see `run_order`
--- is_current: whether `synthetic_weighted`, and all that is made of it, has these weights
--- records: how many records have a weight
--- total: the sum of the weights
+-- weight_set: name of the set
+-- run_id: the run of `align` or `score` that the name stands for
+-- sequence: when that run finished or was gone back to last, see `run_order`
+-- is_current: whether this set is in use: `synthetic_weighted`, samples and exports have its weights
+-- records: number of records that have a weight
+-- total: sum of the weights
 -- needs: alignments, weights, run_order, current_runs
 with latest as (
     select a.weight_set, arg_max(o.run_id, o.sequence) as run_id, max(o.sequence) as sequence

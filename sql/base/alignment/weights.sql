@@ -1,12 +1,12 @@
--- The sampling weights of every align run, current or not; over one run they sum to 1.
+-- The sampling weights of every run of `align`, current or not. The weights of one run sum to 1.
 -- in: main
 -- example: select weight_set, run_id, count(*) as records, max(weight) as heaviest from weights group by all order
 --     by all
 -- key: run_id, id
--- run_id: the align run
+-- run_id: the run of `align` or `score`
 -- id: the synthetic record
--- weight_set: the name that they were given
--- label: its label
--- weight: its share of draws
+-- weight_set: name of the weight set
+-- label: label of the record
+-- weight: probability that a draw takes this record
 -- needs: runs
 select w.* from raw_weights w join main.runs r on r.run_id = w.run_id

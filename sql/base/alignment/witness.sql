@@ -1,12 +1,13 @@
--- Where the weighted synthetic records are too thin: the MMD witness function at real training records.
--- A record of another stratum is infinitely far away: both means are those in the stratum, times its share.
+-- Where the weighted synthetic records are too thin: the MMD witness function at real training records. The kernel is 0
+-- between records of different strata.
 -- key: run_id, id
 -- run_id: the run that measured
--- weights_run_id: the align run whose weights were measured
+-- weights_run_id: the run of `align` whose weights were measured
 -- id: the real record
--- stratum: its stratum, as in `alignments`
--- witness: `real_mean` - `synthetic_mean`; above 0 synthetic text is missing there
--- real_mean: mean kernel to the other real records of the stratum, times its share of the real records
--- synthetic_mean: mean kernel to its synthetic records, by weight, times its share of the weight
+-- stratum: stratum of the record, as in `alignments`
+-- witness: `real_mean` - `synthetic_mean`: above 0, synthetic text is missing near this record
+-- real_mean: mean kernel to the other real records of the stratum, times the stratum's share of the real records
+-- synthetic_mean: mean kernel to the synthetic records of the stratum by weight, times the stratum's share of the
+--     weight
 -- needs: runs
 select w.* from raw_witness w join main.runs r on r.run_id = w.run_id

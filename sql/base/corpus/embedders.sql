@@ -1,11 +1,11 @@
--- The encoders of this workspace. Each has its own table of vectors in `lance/`, which SQL does not show.
+-- The text encoders of this workspace. Each has its own table of vectors in `lance/`, which SQL does not show.
 -- key: run_id
--- run_id: the run that wrote the row, see `runs`
--- name: the embedder's name, and that of its vectors
+-- run_id: the run that fitted or registered the encoder, see `runs`
+-- name: the embedder's name, which its table of vectors has too
 -- model: the model, as in `synalign.toml`
--- dimensions: vector length; null where the model has its own
--- fitted_on: what it was fitted to: texts of `real` and `synthetic` records, and of a `document`; empty for a fixed
---     model
+-- dimensions: length of a vector; null where the model decides it
+-- fitted_on: whose texts it was fitted to: `real` and `synthetic` records, `document`; empty for a model that is used
+--     as it is
 -- texts: how many texts it was fitted to
 -- needs: runs
 select e.run_id, e.name, e.model, e.dimensions, e.fitted_on, e.texts

@@ -1,7 +1,7 @@
--- Synthetic records that a person took out. Of several verdicts on one record the last counts.
+-- Synthetic records that a person took out with `exclude`, and did not take back with `include`.
 -- key: id
--- id: the record's id
--- reason: what the person said, or the condition
+-- id: the synthetic record
+-- reason: the reason that the person gave, else the SQL condition that chose the record
 -- needs: runs
 select id, reason
 from (

@@ -1,23 +1,25 @@
--- Models that were trained and judged on the test split, one a row: by `evaluate` for each method and seed, by
--- `learning_curve` for each number of real records, too. What methods are: see `ablation`.
+-- Models that were trained and evaluated on the test split, one a row: for each method and seed by `evaluate`; also for
+-- each number of real records by `learning_curve`. `ablation` describes the methods.
 -- key: run_id, method, real_records, seed
--- run_id: the run of evaluate or learning_curve
--- method: what was trained on
--- real_records: real training records that were drawn
--- seed: number of the draw, from 0; the same number drew the same records for all methods
--- synthetic_records: synthetic records that were drawn
--- test_records: records of the test split that it was judged on
+-- run_id: the run of `evaluate` or `learning_curve`
+-- method: what the model was trained on, see `ablation`
+-- real_records: number of real training records that were drawn
+-- seed: number of the draw, from 0; one number draws the same records for all methods
+-- synthetic_records: number of synthetic records that were drawn
+-- test_records: number of records of the test split that it was evaluated on
 -- model: the kind of model
--- embedder: the embedder whose vectors weights were learned with, and the model trained on if it takes vectors
--- share: of the synthetic records in all weight; chosen by cross-validation on the real records of the draw
--- strength: eps of the weights, chosen likewise; infinite for no pull; null for other methods
--- quality: whether the label quality is in the weights
--- label_shares: `real` or `kept`, see `alignments`
--- effective_size: 1 / sum(w^2) of the synthetic weights, in records; 0 without them
--- accuracy: share of test records whose label was found
+-- embedder: the embedder whose vectors the weights were learned with; models that take vectors take these
+-- share: share of the synthetic records in all sample weight, chosen by cross-validation on the real records of the
+--     draw
+-- strength: regularisation eps of the weights, chosen by cross-validation on the real records of the draw; infinite for
+--     no weighting; null for methods without weights
+-- quality: whether label quality is a factor of the weights
+-- label_shares: each label's share of the weight: `real` or `kept`, see `alignments`
+-- effective_size: effective sample size of the synthetic weights, 1 / sum(w^2), in records; 0 without synthetic records
+-- accuracy: share of test records whose label was predicted
 -- macro_f1: mean of F1 over the labels of the test records
--- log_loss: mean of -log of the true label's probability, in nats
+-- log_loss: mean of -log of the probability of the true label, in nats
 -- calibration_error: expected calibration error, in 15 bins of equal numbers of records
--- seconds: that training and judging took
+-- seconds: time of training and evaluation
 -- needs: runs
 select e.* from raw_evaluations e join main.runs r on r.run_id = e.run_id

@@ -1,33 +1,34 @@
--- Analyses of the logs of experiments with users: each metric of each arm, against the control. The log itself is not
--- kept.
+-- Results of online experiments: each metric in each arm against the control, from a log of users that `experiment`
+-- analysed. The log itself is not kept.
 -- key: run_id, metric, arm
--- run_id: the run that analysed
--- metric: its name
--- arm: the arm that was compared with the control
--- experiment: the name of the experiment; null if the log has one only
--- counted: the column that is added up for each user
--- divided_by: the column that it is divided by; null for a mean over users
--- control: the arm that was compared with
--- users: users in the arm
--- control_users: users in the control
--- value: the metric in the arm; null where it is divided by 0
--- control_value: the metric in the control
+-- run_id: the run of `experiment`
+-- metric: name of the metric
+-- arm: the arm that is compared with the control
+-- experiment: name of the experiment; null if the log has only one
+-- counted: column that is added up for each user
+-- divided_by: column that the sum is divided by; null for a mean over users
+-- control: the arm that the others are compared with
+-- users: number of users in the arm
+-- control_users: number of users in the control
+-- value: the metric in the arm; null where it would be divided by 0
+-- control_value: the metric in the control; null where it would be divided by 0
 -- lift: `value` - `control_value`
--- low: lower end of its interval
--- high: upper end
+-- low: lower end of the interval of `lift`
+-- high: upper end of the interval of `lift`
 -- relative_lift: `lift` over `control_value`
--- relative_low: lower end of its interval, by Fieller; null where the control may be 0
--- relative_high: upper end
--- p_value: of the hypothesis that there is no difference; null where nothing varies
--- corrected_p: corrected for all metrics and arms of the run
--- significant: whether that is at most `alpha`
--- joint_low: lower end of the interval of `lift` that is corrected too
--- joint_high: upper end
--- correction: `holm`, `bh` or `none`
--- alpha: the probability of a false alarm, or with `bh` their share among all alarms
--- sample_ratio_p: of the hypothesis that users came into the arms as they were to; below .001, trust nothing here
--- users_in_two_arms: users who were seen in more than one arm, and left out
--- first_event: time of the first event, UTC; null if the log was not asked for it
--- last_event: time of the last one
+-- relative_low: lower end of the interval of `relative_lift`, by Fieller; null where the control may be 0
+-- relative_high: upper end of the interval of `relative_lift`, by Fieller; null where the control may be 0
+-- p_value: p-value under the hypothesis of no difference; null where nothing varies
+-- corrected_p: p-value corrected for all metrics and arms of the run, by `correction`
+-- significant: whether `corrected_p` is at most `alpha`
+-- joint_low: lower end of the interval of `lift` that holds for all metrics and arms together
+-- joint_high: upper end of the interval of `lift` that holds for all metrics and arms together
+-- correction: correction for several comparisons: `holm`, `bh` (Benjamini-Hochberg) or `none`
+-- alpha: probability of a false alarm; with `bh`, the expected share of false alarms among all alarms
+-- sample_ratio_p: p-value of the hypothesis that users came into the arms in the planned ratio; below .001 the whole
+--     result is in doubt
+-- users_in_two_arms: number of users who were seen in more than one arm, and are left out
+-- first_event: time of the first event, UTC; null if no column of times was given
+-- last_event: time of the last event, UTC; null if no column of times was given
 -- needs: runs
 select e.* from raw_experiments e join main.runs r on r.run_id = e.run_id

@@ -1,13 +1,13 @@
--- The same, one attribute a row, in the vocabulary of the workspace. Recombined attributes are there too: those that
--- `generate` drew across selections.
+-- The sets of `attributes`, one attribute a row, with values mapped to the vocabulary of the workspace. Sets that
+-- `generate` recombined are there too.
 -- key: run_id, attributes_id, name
--- run_id: the run that wrote the row, see `runs`
+-- run_id: the run of `reason` or `generate` that wrote the row
 -- attributes_id: the set that it belongs to, see `attributes`
--- name: the attribute: as it was asked for, else in lower case
--- kind: `category`, `number` or `text`: as configured, else as the model says
--- value: in the vocabulary: of a category in lower case, after values that mean the same were merged; else as stated
--- stated: as the model wrote it
--- number: of the kind `number`: the number; null where it is none
--- added: whether the model added the attribute: it was not asked for
+-- name: name of the attribute: as it was asked for, else in lower case
+-- kind: `category`, `number` or `text`: as configured, else as the model said
+-- value: the value in the vocabulary: categories in lower case, those that mean the same merged; other kinds as stated
+-- stated: the value as the model wrote it
+-- number: the value as a number, for the kind `number`; null where it is none
+-- added: whether the model added the attribute without being asked for it
 -- needs: runs
 select a.* from raw_attribute_values a join main.runs r on r.run_id = a.run_id

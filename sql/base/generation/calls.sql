@@ -1,29 +1,30 @@
--- Every request to a language model, at once when its outcome is known, also while a run is under way.
+-- Every request to a language model. A row is there as soon as the outcome is known, also while the run is under way.
 -- key: call_id
--- call_id: hash of all that decides the reply
--- run_id: the run that asked first; it may not be finished
--- step: `reason`, `generate` or `annotate`
--- selection_id: the selection it was made for; null where it is of several, or of none
--- model: the model
--- base_url: the endpoint, spelt in one way; null for the client's default
+-- call_id: hash of all that decides the reply: model, prompt, parameters
+-- run_id: the run that asked first; it may be unfinished
+-- step: the step that asked: `reason`, `generate` or `annotate`
+-- selection_id: the selection that it was made for; null where it was made for several, or for none
+-- model: the language model
+-- base_url: the endpoint's address, normalised; null for the client's default
 -- template_hash: hash of the prompt's template
--- system: system part of the prompt
--- user: user part; where an answer is asked for again, with the turns after it
--- status: `complete`, `failed` (asked again) or `refused` (for good)
--- reply: the raw reply
--- error: why there is none, or why the reply could not be used
--- finish_reason: as the endpoint gave it
--- mode: how structure was asked for: schema, JSON or plain text
--- attempts: tries, repeats included
--- prompt_tokens: as the endpoint counted
--- completion_tokens: as the endpoint counted
--- cost_usd: from the configured prices; null without
--- latency_s: seconds to the reply
--- finished_at: UTC
--- subject: hash of what is asked about, whatever the wording: a recording finds its reply by it
--- seed: that was sent
--- repairs: the call whose reply could not be read, and whose answer this one asks for again; else null
--- batch_id: the provider's batch that it was a part of; null where it was sent alone
+-- system: the system message
+-- user: the user message; where an answer is asked for again, with the earlier turns after it
+-- status: `complete`, `failed` (will be asked again) or `refused` (will not)
+-- reply: the reply as it came; null without one
+-- error: why there is no reply, or why it could not be used; else null
+-- finish_reason: why the reply ended, as the endpoint said
+-- mode: how structured output was asked for: by a JSON schema, JSON mode or plain text
+-- attempts: number of requests that were sent, repeats included
+-- prompt_tokens: tokens of the prompt, as the endpoint counted
+-- completion_tokens: tokens of the reply, as the endpoint counted
+-- cost_usd: cost at the configured prices; null where none are configured
+-- latency_s: seconds from request to reply
+-- finished_at: when the outcome came, UTC
+-- subject: hash of what is asked about, whatever the wording: by it, a recording finds the reply of a prompt that was
+--     reworded
+-- seed: the seed that was sent to the endpoint; null without one
+-- repairs: call_id of the call whose reply could not be read, where this call asks for the answer again; else null
+-- batch_id: id of the provider's batch that it was part of; null where it was sent by itself
 -- needs:
 select * from raw_calls
 union all by name

@@ -1,29 +1,31 @@
--- How each generated record did by each rule of `accept` in `synalign.toml`, refused ones too. Of a rule's column, true
--- says that the record passes, false that it fails, and null that the rule is off or does not apply; rules that compare
--- vectors, and the judge, look only at records that pass those before.
+-- The result of each rule of `accept` in `synalign.toml` for each generated record, refused ones too. A rule's column
+-- is true if the record passes, false if it fails, and null if the rule is off or does not apply. Rules that compare
+-- vectors, and the judge, look only at records that pass the rules before them.
 -- key: run_id, call_id, index
--- run_id: the generate run
--- call_id: the call that wrote it
--- index: place in the reply
--- id: the synthetic record; null if it was refused
--- accepted: whether it was kept
--- reason: why it was not: the first rule that it fails, in the order of the columns, `empty` or `surplus`; else null
--- schema: it is text: no control characters, nothing that could not be decoded
--- label: the model says of it the label that it was to write for; null where it was not asked
--- language: it is in a language that real records have
--- length: it is as long as real records of its label, with the slack of `accept.length_slack`
--- duplicate: no other record has the same text
--- near_duplicate: no other synthetic record has nearly the same characters
--- too_similar: no other synthetic record is as similar by its vector
--- copied: it repeats no long run of words of a real record
--- too_near: it is no nearer to a real record by its vector than real records are to each other
--- refusal: it is no refusal and no boilerplate
--- leaked: nothing of the prompt stands in it
--- personal: it holds no personal data but what its demonstrations hold
--- judge: a second call finds that it fits its label and reads as real; null where it was not judged
+-- run_id: the run of `generate`
+-- call_id: the call that wrote the record
+-- index: place of the record in the reply, from 0
+-- id: id of the synthetic record; null if it was refused
+-- accepted: whether the record was kept
+-- reason: why it was refused: the first rule that it fails, in the order of the columns, or `empty` (no text) or
+--     `surplus` (more records than asked for); null if it was kept
+-- schema: rule: it is text, without control characters or anything that cannot be decoded
+-- label: rule: the language model, asked for the record's label, names the one that it was to write for; null where it
+--     was not asked
+-- language: rule: it is in a language that real records have
+-- length: rule: it is as long as real records of its label, within `accept.length_slack`
+-- duplicate: rule: no other record has the same text
+-- near_duplicate: rule: no other synthetic record has nearly the same characters
+-- too_similar: rule: its vector is not too near to that of another synthetic record
+-- copied: rule: it repeats no long run of words of a real record
+-- too_near: rule: its vector is no nearer to a real record than real records are to each other
+-- refusal: rule: it is no refusal of the model and no boilerplate
+-- leaked: rule: no part of the prompt stands in it
+-- personal: rule: it holds no personal data but what its demonstrations hold
+-- judge: rule: a second call finds that it fits its label and reads like real text; null where it was not asked
 -- near_duplicate_similarity: Jaccard similarity of its 3-character pieces to those of the nearest synthetic record;
---     null below the threshold
--- copied_share: share of its words that stand in one run in a real record
+--     null below the rule's threshold
+-- copied_share: share of its words that stand as one run in a real record
 -- cosine_to_synthetic: cosine similarity to the nearest synthetic record that was there before its reply; null if there
 --     was none
 -- cosine_to_real: cosine similarity to the nearest real record

@@ -1,12 +1,13 @@
--- Generated records, or whole replies, that were refused. A reply that could not be read and was repaired is here too,
--- as it came.
+-- Generated records and whole replies that were refused. A reply that could not be read is here as it came, also where
+-- it was asked for again and repaired.
 -- key: run_id, call_id, index
--- run_id: the run that wrote the row, see `runs`
--- call_id: the call
--- index: place in the reply; -1 the whole reply, -2 and below parts that could not be read
--- reason: of a record: the first rule of `checks` that it fails, `empty` or `surplus`; of a reply: `empty`, `not_json`,
+-- run_id: the run that refused it
+-- call_id: the call that wrote it
+-- index: place of the record in the reply, from 0; -1 stands for the whole reply, -2 and below for parts that could not
+--     be read
+-- reason: of a record, the first rule of `checks` that it fails, `empty` or `surplus`; of a reply, `empty`, `not_json`,
 --     `truncated`, `wrong_shape`, `broken_item` or `refused`
--- detail: why, in a sentence
--- text: what was refused
+-- detail: the reason in a sentence
+-- text: the text that was refused
 -- needs: runs
 select j.* from raw_rejections j join main.runs r on r.run_id = j.run_id

@@ -1,8 +1,9 @@
--- The order in which runs finished or were gone back to last.
+-- The order in which runs finished or were made current again.
 -- key: run_id
 -- run_id: the run
--- step: its step
--- sequence: its place; the largest of a step is its current run, that of a weight set the run that the name stands for
+-- step: step of the run
+-- sequence: place in the order; the largest of a step is its current run, and the largest of a weight set's runs the
+--     one that the name stands for
 -- needs: runs
 select r.run_id, r.step, max(u.sequence) as sequence
 from main.runs r

@@ -1,20 +1,20 @@
--- Every finished run of a step. A run's rows are seen in all other relations once it stands here.
+-- Every finished run of a step. The rows that a run wrote show in the other relations once it stands here.
 -- in: main
 -- example: select sequence, step, run_id, seconds, notes from runs order by sequence
 -- key: run_id
 -- run_id: hash of step, parameters, seed, round and inputs
--- sequence: the order in which runs finished
+-- sequence: place in the order in which runs finished
 -- step: the step
--- parameters: JSON
--- seed: the seed
+-- parameters: settings of the run, as JSON
+-- seed: seed of the run
 -- round: the round
--- inputs: run_ids that it read from
--- table_versions: JSON: Lance versions when it ended; never hashed
--- counts: JSON: what was written
--- notes: what a person should know
--- seconds: how long it took
--- started_at: UTC
--- finished_at: UTC
--- package_version: of SynAlign
+-- inputs: run_ids of the runs that it read from
+-- table_versions: versions of the Lance tables when it ended, as JSON; not part of `run_id`
+-- counts: numbers of what was written, as JSON
+-- notes: what a person should know of the run
+-- seconds: how long the run took
+-- started_at: when it began, UTC
+-- finished_at: when it finished, UTC
+-- package_version: version of SynAlign that made it
 -- needs:
 select * from raw_runs

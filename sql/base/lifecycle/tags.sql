@@ -1,10 +1,10 @@
--- Names that a person gave to states of the workspace: ws.at(name) shows one, and gc keeps what it needs.
+-- Names that a person gave to states of the workspace. `ws.at(name)` shows such a state, and `gc` keeps what it needs.
 -- key: name
--- name: the name
--- sequence: the state is the one after this run or activation, see `run_order`
--- state_at: when that was, UTC
--- note: what the person said of it
--- tagged_at: when the name was given, UTC
+-- name: the tag
+-- sequence: last run or activation that the state includes, see `run_order`
+-- state_at: when that run or activation happened, UTC
+-- note: what the person noted
+-- tagged_at: when the tag was given, UTC
 -- needs:
 select name, sequence, state_at, note, tagged_at
 from (select *, row_number() over (partition by name order by number desc) as place from raw_tags)

@@ -1,33 +1,34 @@
--- Offline A/B tests of two retrievers, one a row: simulated users are shown both rankings interleaved, and click; who
--- gets more clicks on its documents wins the query.
+-- Offline A/B tests of two retrievers, one a row: simulated users see the two rankings interleaved and click. The
+-- retriever whose documents get more clicks wins the query.
 -- key: run_id
--- run_id: the run that compared
--- a: one retriever
--- b: the other
--- rankings_run_id: the run that made the rankings of `a`, as in `rankings`
--- rankings_run_id_b: the run that made those of `b`
--- split: the real records that were the queries
--- click_model: how users click: `perfect`, `navigational`, `informational` or `random`
--- depth: documents that a user is shown at most
--- shared: whether clicks on the documents at the top that both rank alike count
--- passes: 1 if every query was asked once; above it, as many times the queries were drawn from them by chance
--- queries: queries that both retrievers ranked
--- impressions: how often one was asked
+-- run_id: the run of `ab`
+-- a: name of the first retriever
+-- b: name of the second retriever
+-- rankings_run_id: the run that ranked with `a`, see `rankings`
+-- rankings_run_id_b: the run that ranked with `b`, see `rankings`
+-- split: split of the real records that were the queries
+-- click_model: how simulated users click: `perfect`, `navigational`, `informational` or `random`
+-- depth: documents that a user is shown, at most
+-- shared: whether clicks count on documents at the top that both retrievers rank alike
+-- passes: 1 if every query was asked once; more, if that many times as many queries were drawn with replacement
+-- queries: number of queries that both retrievers ranked
+-- impressions: number of times that a query was asked
 -- wins_a: impressions that `a` won
 -- wins_b: impressions that `b` won
 -- ties: impressions that neither won
 -- win_rate: share of the decided impressions that `a` won; null if none was decided
--- low: lower end of its interval, which holds at whatever time one looks
--- high: upper end
--- p_value: of the hypothesis that both win as often, valid at whatever time one looks
+-- low: lower end of the interval of `win_rate`, valid whenever one stops
+-- high: upper end of the interval of `win_rate`, valid whenever one stops
+-- p_value: p-value of the hypothesis that both win equally often, valid whenever one stops
 -- decision: `A is better`, `B is better`, or `no difference seen yet`
--- stopped_after: impressions after which that was seen; null if it was not
--- lift: the win rate above one half that the test was made for
--- needed_for_lift: impressions after which such a lift is seen with the probability `power`, looking after each one;
+-- stopped_after: impressions after which the decision was reached; null if it was not
+-- lift: win rate above one half that the test was designed to detect
+-- needed_for_lift: impressions after which a win rate of 1/2 + `lift` is detected with probability `power`, looking
+--     after every impression; null if nothing was decided
+-- needed_at_once: impressions to detect a win rate of 1/2 + `lift` with probability `power`, looking once at the end;
 --     null if nothing was decided
--- needed_at_once: impressions to see it with one look at the end
--- alpha: the probability of a false alarm, at most
--- power: the probability that `needed_for_lift` and `needed_at_once` are for
--- seed: of the coins, the clicks and the order
+-- alpha: largest probability of a false alarm
+-- power: probability of detection that `needed_for_lift` and `needed_at_once` are computed for
+-- seed: seed of the interleaving, the clicks and the order of queries
 -- needs: runs
 select c.* from raw_comparisons c join main.runs r on r.run_id = c.run_id

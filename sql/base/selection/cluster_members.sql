@@ -1,9 +1,9 @@
--- The current cluster of each record, real and synthetic, those assigned after the clustering too.
+-- The current cluster of each record, real and synthetic, including records that were assigned after the clustering.
 -- key: origin, id
 -- origin: `real` or `synthetic`
 -- id: the record's id
 -- cluster_id: see `clusters`
--- distance: Euclidean, to the centroid
+-- distance: Euclidean distance of the record's vector to the centroid
 -- needs: runs, current_runs
 select m.origin, m.id, m.cluster_id, m.distance
 from raw_cluster_members m

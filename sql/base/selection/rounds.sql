@@ -1,22 +1,22 @@
--- Every round that was judged, by `rounds` in a run file: whether its records brought the weighted synthetic text
--- nearer to real text. The weights of all records, and of all but those of the round, are fitted to one half of the
--- real training records and measured on the other.
+-- Every round of selecting and generating that was evaluated, by `rounds` in a run file. The question is whether its
+-- records brought the weighted synthetic text nearer to the real text. Weights are fitted twice to one half of the real
+-- training records, with and without the synthetic records of the round, and measured on the other half.
 -- key: run_id
--- run_id: the run that judged
--- round: number, from 1
--- select_run_id: the selection that the round began with
--- generate_run_id: its generate run; null if nothing was generated
--- align_run_id: the weights at its end
--- records: synthetic records that came since the selection
--- synthetic_records: synthetic records that were weighted at its end
--- mmd2_without: squared MMD to the held-out real records, without the round's records; null where there is nothing to
---     compare with
--- mmd2_with: and with them
+-- run_id: the run that evaluated the round
+-- round: the round's number, from 1
+-- select_run_id: the run of `select` that the round began with
+-- generate_run_id: the round's run of `generate`; null if nothing was generated
+-- align_run_id: the run of `align` at the round's end
+-- records: synthetic records that came since the round's selection
+-- synthetic_records: synthetic records that had a weight at the round's end
+-- mmd2_without: squared MMD to the held-out real records when weights are fitted without the round's records; null
+--     where there are no other synthetic records
+-- mmd2_with: squared MMD to the held-out real records when weights are fitted with the round's records
 -- improvement: `mmd2_without` - `mmd2_with`; null where `mmd2_without` is
--- improvement_error: its standard error over the held-out real records
--- mmd2_floor: between the two halves of the real records
--- effective_share: effective sample size of the weights at its end, over the number of records
--- decision: `continue`, or `stop`: the improvement is not above its error
--- reason: the same in words
+-- improvement_error: standard error of `improvement` over the held-out real records
+-- mmd2_floor: squared MMD between the two halves of the real records: what equal distributions give
+-- effective_share: effective sample size of the weights at the round's end, over the number of synthetic records
+-- decision: `continue`, or `stop` if `improvement` is not above `improvement_error`
+-- reason: the decision in words
 -- needs: runs
 select d.* from raw_rounds d join main.runs r on r.run_id = d.run_id

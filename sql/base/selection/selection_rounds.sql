@@ -1,7 +1,7 @@
--- The select runs of the current rounds: the current one, and those of the rounds before it that led to it.
+-- The runs of `select` that make up the current rounds: the current one, and those of earlier rounds that it builds on.
 -- key: run_id
--- run_id: the select run
--- round: its round
+-- run_id: the run of `select`
+-- round: the round's number
 -- needs: runs, current_runs
 with recursive chain(run_id) as (
     select run_id from detail.current_runs where step = 'select'

@@ -1,43 +1,46 @@
--- One line for each stratum of every named weight set, the current set first, and `*` first in each. In a workspace
--- with several sets, `where is_current` leaves the one that `synthetic_weighted` has. The measured columns come from
--- the newest measurement of the same weights (see `metrics`), and are null where there is none.
+-- How well each named weight set matches the real records: one line for each stratum, the current set first, and the
+-- row for all records (`*`) first in each. `where is_current` leaves the set that is in use. The measured columns come
+-- from the newest measurement of the same weights (see `metrics`), and are null where there is none.
 -- example: select stratum, heldout_before, heldout_after, floor, effective_share from alignment_summary where
 --     is_current
 -- key: weight_set, stratum
--- weight_set: the name of the set
--- is_current: whether `synthetic_weighted` has this set
--- stratum: a label, `(none)` or `*`
--- real_records: real training records
--- synthetic_records: synthetic records
--- share: share of the real records
--- mmd2_before: squared MMD to the real records, unweighted
--- mmd2_after: and weighted
--- heldout_before: on held-out real records, unweighted
--- heldout_after: and weighted
--- floor: real against real
+-- weight_set: name of the weight set
+-- is_current: whether this set is in use, see `weight_sets`
+-- stratum: a label, `(none)` for records without one, or `*` for all records
+-- real_records: number of real training records in the stratum
+-- synthetic_records: number of synthetic records in the stratum
+-- share: the stratum's share of the real training records
+-- mmd2_before: squared MMD of the unweighted synthetic records to the real records
+-- mmd2_after: squared MMD of the weighted synthetic records to the real records
+-- heldout_before: squared MMD of the unweighted synthetic records to real records that the weights were not fitted to
+-- heldout_after: squared MMD of the weighted synthetic records to real records that the weights were not fitted to
+-- floor: squared MMD between two halves of the real records: what equal distributions give
 -- ratio_to_floor: `heldout_after` over `floor`
--- test_before: on the test split, unweighted
--- test_after: and weighted
--- effective_size: 1 / sum(w^2)
--- effective_share: that, over the number of records; below 0.1 the two sets hardly overlap
--- strength: eps of the dual; infinite for no pull
--- quality: whether the label quality is in the weights
--- label_shares: `real`, `kept` or `given`, see `alignments`
--- scored_from: the run whose dual vectors scored these weights; null where fitted
--- drift: how far records that came in or were excluded since the fit moved the weighted mean; null where fitted
--- mmd2_unbiased: measured: squared MMD to the real records, weighted, without bias
--- p_value: measured: of the hypothesis that both sides are alike
--- auc: measured: of a classifier that tells real from weighted synthetic; .5 if it cannot
--- auc_low: lower end of its interval
--- auc_high: upper end
+-- test_before: squared MMD of the unweighted synthetic records to the test split
+-- test_after: squared MMD of the weighted synthetic records to the test split
+-- effective_size: effective sample size of the weights, 1 / sum(w^2), in records
+-- effective_share: `effective_size` over `synthetic_records`; below 0.1 the two sides hardly overlap
+-- strength: regularisation eps of the dual: the smaller, the more the weights may differ; infinite keeps the base
+--     weights
+-- quality: whether label quality is a factor of the weights
+-- label_shares: each label's share of all weight: `real`, `kept` or `given`, see `alignments`
+-- scored_from: the run whose dual vectors scored these weights; null where they were fitted
+-- drift: how far records that came in or were excluded since the fit moved the weighted mean feature; null where fitted
+-- mmd2_unbiased: measured: unbiased estimate of the squared MMD of the weighted synthetic records to the real ones; it
+--     can be below 0
+-- p_value: measured: p-value of a permutation test of equal distributions
+-- auc: measured: area under the ROC curve of a classifier that tells real from weighted synthetic records; .5 if it
+--     cannot
+-- auc_low: measured: lower end of the interval of `auc`
+-- auc_high: measured: upper end of the interval of `auc`
 -- precision: measured: share of the weighted synthetic records that lie among real ones
 -- recall: measured: share of the real records that lie among synthetic ones
 -- density: measured: how many real neighbourhoods a synthetic record lies in, over the number expected
 -- coverage: measured: share of the real records with a synthetic one in their neighbourhood
--- gap: relative duality gap
+-- gap: relative duality gap at which the solver stopped
 -- converged: whether the solver reached its tolerance
--- embedder: the embedder's name
--- run_id: the align run
+-- embedder: the embedder whose vectors were compared
+-- run_id: the run of `align` or `score`
 -- needs: alignments, weight_sets, metrics, run_order
 with measured as (
     select m.weights_run_id, arg_max(o.run_id, o.sequence) as run_id

@@ -1,14 +1,14 @@
--- Shares of attributes side by side. Each share adds up to 1 for one attribute, and is null where no record of its side
--- has it.
+-- Shares of labels, lengths, clusters and stated attributes among real, synthetic and weighted synthetic records, side
+-- by side. The shares of one attribute add up to 1, and are null where no record of that side has the attribute.
 -- example: select value, real_share, raw_share, weighted_share from attribute_marginals where attribute = 'label'
 -- key: attribute, value
--- attribute: `label`, `words` (a band of the text's length), `cluster`, or a category that the language model stated:
---     of real records by `annotate`; of synthetic ones by `annotate`, else that of the attributes that they were
---     written from
--- value: the value
--- real_share: among real training records, by multiplicity
--- raw_share: among the synthetic records as they came
--- weighted_share: among them, weighted
+-- attribute: `label`, `words` (a band of the text's length in words), `cluster`, or a category that the language model
+--     stated: of real records by `annotate`; of synthetic ones by `annotate`, else the attribute that they were written
+--     from
+-- value: value of the attribute
+-- real_share: share among the real training records, by multiplicity
+-- raw_share: share among the synthetic records, unweighted, by multiplicity
+-- weighted_share: share of the weight of the synthetic records
 -- needs: real, synthetic_weighted, cluster_members, annotations, attribute_values, synthetic
 with records as (
     select 'real' as origin, id, text, label, cast(multiplicity as double) as raw, null::double as weight

@@ -1,15 +1,15 @@
--- Synthetic records to which the real data would give another label than theirs, most doubted first. From the current
--- align run, without excluded records; one that has no weight there is shown too. To
--- take the worst of them out: `synalign exclude DIR "id in (select id from doubted_labels where quality < 0.05)"`.
+-- Synthetic records whose label a classifier of the real data would not give, most doubtful first. From the current run
+-- of `align`, without excluded records; records without a weight are shown too. To take the worst of them out:
+-- `synalign exclude DIR "id in (select id from doubted_labels where quality < 0.05)"`.
 -- example: select * from doubted_labels where quality < 0.05
 -- key: id
 -- id: the synthetic record
--- text: its text
--- label: its label
--- quality: the probability that the real data would give it this label
--- predicted: the label that they would give
--- predicted_probability: the probability of that one
--- weight: in the current set; 0 where it has none
+-- text: text of the record
+-- label: label of the record
+-- quality: probability of the record's label given its text
+-- predicted: the label of the largest probability
+-- predicted_probability: probability of `predicted`
+-- weight: weight of the record in the current set; 0 where it has none
 -- needs: synthetic, label_quality, weights, current_runs, exclusions
 select s.id, s.text, s.label, q.quality, q.predicted, q.predicted_probability, coalesce(w.weight, 0) as weight
 from detail.label_quality q

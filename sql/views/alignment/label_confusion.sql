@@ -1,16 +1,17 @@
--- Whose neighbours have which label: of sampled real and synthetic records, the label of the nearest real training
--- record against their own. Real records show how far labels mix by themselves; where synthetic ones mix more, their
--- text does not say what their label does. From the newest measurement of the current weights, see `neighbours`;
--- without excluded records.
+-- How labels mix among nearest neighbours: the label of sampled records, real and synthetic, against the label of the
+-- nearest real training record. Real records show how far labels mix by nature; where synthetic ones mix more, their
+-- texts do not say what their labels do. From the newest measurement of the current weights, see `neighbours`; without
+-- excluded records.
 -- example: select label, neighbour_label, records, share from label_confusion where label <> neighbour_label
 -- key: origin, label, neighbour_label
 -- origin: `real` or `synthetic`
 -- label: the label of the records; null without one
 -- neighbour_label: the label of the nearest real training record that is not the record itself; null without one
--- records: sampled records
--- share: of the sampled records of this origin and label, by multiplicity
--- weighted_share: the same by the current weights; null for real records
--- mean_similarity: mean cosine similarity to that neighbour
+-- records: number of sampled records
+-- share: share of the sampled records of this origin and label whose neighbour has `neighbour_label`, by multiplicity
+-- weighted_share: share of the weight of the sampled records of this label whose neighbour has `neighbour_label`; null
+--     for real records
+-- mean_similarity: mean cosine similarity of these records to their neighbours
 -- needs: neighbours, real, synthetic_weighted, current_runs, run_order
 with measured as (
     select arg_max(o.run_id, o.sequence) as run_id

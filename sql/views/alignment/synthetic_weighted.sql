@@ -1,11 +1,13 @@
--- The synthetic records with their current weight, without excluded ones, with the user's own columns.
+-- The synthetic records with their weight in the current set, without excluded ones. Columns of the user's file are
+-- kept.
 -- example: select label, count(*) as records, sum(weight) as share from synthetic_weighted group by label order by
 --     label
 -- key: id
 -- as: synthetic
--- label_name: what the label means
--- weight_set: the name of the set
--- weight: the share of draws; the set sums to 1, until records are excluded and before `align` runs again
+-- label_name: what the label means, in words
+-- weight_set: name of the current weight set
+-- weight: probability that a draw takes this record; the weights sum to 1 until records are excluded, and again after
+--     the next `align`
 -- label_quality: the probability that the real data would give this text its label; null where it was not computed
 -- needs: synthetic, weights, current_runs, exclusions, label_names, label_quality
 select s.*, n.label_name, w.weight_set, w.weight, q.quality as label_quality

@@ -1,11 +1,12 @@
--- Real training records and weighted synthetic ones, ready to train on.
+-- Real training records and weighted synthetic records in one relation, ready to train on.
 -- example: select origin, label, sum(sample_weight) as weight from training_mix group by all order by all
 -- key: origin, id
 -- origin: `real` or `synthetic`
 -- id: the record's id
--- text: the text
--- label: its label
--- sample_weight: a real record's multiplicity; the synthetic ones share the same total by their weights
+-- text: text of the record
+-- label: label of the record
+-- sample_weight: weight for training: a real record's multiplicity; a synthetic record's weight, scaled so that both
+--     sides have the same total
 -- needs: real, synthetic_weighted
 select 'real' as origin, id, text, label, cast(multiplicity as double) as sample_weight
 from main.real

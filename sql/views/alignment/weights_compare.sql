@@ -1,14 +1,14 @@
--- The weights of each record in two named sets side by side, for every pair of names. Records that a person excluded
--- since are among them.
+-- The weights of each record in two weight sets side by side, for every pair of sets. Records that were excluded since
+-- are among them.
 -- example: select id, weight_a, weight_b, log_ratio from weights_compare order by abs(log_ratio) desc limit 20
 -- key: weight_set_a, weight_set_b, id
--- weight_set_a: the name that comes first in the alphabet
--- weight_set_b: the other
+-- weight_set_a: name of the first set: the one that comes first in the alphabet
+-- weight_set_b: name of the second set
 -- id: the synthetic record
--- label: its label
--- weight_a: its weight in the first; 0 where it has none
--- weight_b: and in the second
--- log_ratio: ln(`weight_b` / `weight_a`): above 0 the second draws it more often; null if either is 0
+-- label: label of the record
+-- weight_a: weight in the first set; 0 where the record has none
+-- weight_b: weight in the second set; 0 where the record has none
+-- log_ratio: ln(`weight_b` / `weight_a`): above 0, the second set draws the record more often; null if either is 0
 -- needs: weights, weight_sets
 with named as (
     select k.weight_set, w.id, w.label, w.weight from main.weights w join detail.weight_sets k on k.run_id = w.run_id

@@ -14,35 +14,37 @@
 -- - real+current: with the weights that the workspace has, as they are
 -- example: select method, accuracy, gain, gain_low, gain_high from ablation
 -- key: method
--- method: what was trained on
+-- method: what the model was trained on, in the list above
 -- accuracy: mean accuracy on the test split
--- accuracy_low: lower end of its interval
--- accuracy_high: upper end
+-- accuracy_low: lower end of the interval of `accuracy`
+-- accuracy_high: upper end of the interval of `accuracy`
 -- gain: mean of the paired difference of accuracy from `real+synthetic`
--- gain_low: lower end of its interval
--- gain_high: upper end
+-- gain_low: lower end of the interval of `gain`
+-- gain_high: upper end of the interval of `gain`
 -- over_real: mean of the paired difference of accuracy from `real`
--- over_real_low: lower end of its interval
--- over_real_high: upper end
--- test_error: standard error of the accuracy that comes of the test records being few; no interval holds it
--- gain_test_error: likewise of `gain`
--- over_real_test_error: likewise of `over_real`
+-- over_real_low: lower end of the interval of `over_real`
+-- over_real_high: upper end of the interval of `over_real`
+-- test_error: standard error of `accuracy` from the limited number of test records, which its interval does not include
+-- gain_test_error: standard error of `gain` from the limited number of test records, which its interval does not
+--     include
+-- over_real_test_error: standard error of `over_real` from the limited number of test records, which its interval does
+--     not include
 -- macro_f1: mean of F1 over labels
--- macro_f1_low: lower end of its interval
--- macro_f1_high: upper end
--- log_loss: in nats
--- log_loss_low: lower end of its interval
--- log_loss_high: upper end
+-- macro_f1_low: lower end of the interval of `macro_f1`
+-- macro_f1_high: upper end of the interval of `macro_f1`
+-- log_loss: mean of -log of the probability of the true label, in nats
+-- log_loss_low: lower end of the interval of `log_loss`
+-- log_loss_high: upper end of the interval of `log_loss`
 -- calibration_error: expected calibration error
--- calibration_error_low: lower end of its interval
--- calibration_error_high: upper end
--- share: mean share of the synthetic records in all weight; 0 where cross-validation wanted none
--- effective_size: mean of 1 / sum(w^2) of the synthetic weights, in records
--- real_records: real records of each draw
--- synthetic_records: synthetic records of each draw
--- seeds: draws
+-- calibration_error_low: lower end of the interval of `calibration_error`
+-- calibration_error_high: upper end of the interval of `calibration_error`
+-- share: mean share of the synthetic records in all sample weight; 0 where cross-validation chose none of them
+-- effective_size: mean effective sample size of the synthetic weights, 1 / sum(w^2), in records
+-- real_records: number of real records in each draw
+-- synthetic_records: number of synthetic records in each draw
+-- seeds: number of draws
 -- model: the kind of model
--- run_id: the evaluate run
+-- run_id: the run of `evaluate`
 -- needs: evaluations, metrics, current_runs
 with figures as (
     select m.scope as method, m.metric, m.value, m.low, m.high

@@ -1,26 +1,26 @@
 -- How accuracy grows with the number of real records, with and without synthetic ones: the newest `learning_curve`, one
--- method and number of real records a row. Methods: see `ablation`.
+-- method and number of real records a row. `ablation` describes the methods.
 -- example: select method, real_records, accuracy, accuracy_low, accuracy_high from learning_curve
 -- key: method, real_records
--- method: what was trained on
--- real_records: real records of each draw
+-- method: what the model was trained on, see `ablation`
+-- real_records: number of real records in each draw
 -- accuracy: mean accuracy on the test split
--- accuracy_low: lower end of its 95% interval over the seeds
--- accuracy_high: upper end
--- over_real: mean of the paired difference from the same number of real records alone
--- over_real_low: lower end of its interval
--- over_real_high: upper end
--- worth: how many real records alone come to the same accuracy; null where no number that was tried does
--- worth_low: lower end of its interval; null where it is below the smallest number that was tried
--- worth_high: upper end; null where it is above the largest
+-- accuracy_low: lower end of the 95% interval of `accuracy` over the seeds
+-- accuracy_high: upper end of the 95% interval of `accuracy` over the seeds
+-- over_real: mean of the paired difference of accuracy from the same number of real records alone
+-- over_real_low: lower end of the interval of `over_real`
+-- over_real_high: upper end of the interval of `over_real`
+-- worth: number of real records alone that give the same accuracy; null where no number that was tried does
+-- worth_low: lower end of the interval of `worth`; null where it is below the smallest number that was tried
+-- worth_high: upper end of the interval of `worth`; null where it is above the largest number that was tried
 -- macro_f1: mean of F1 over labels
--- log_loss: in nats
+-- log_loss: mean of -log of the probability of the true label, in nats
 -- calibration_error: expected calibration error
--- share: mean share of the synthetic records in all weight
--- synthetic_records: synthetic records of each draw
--- seeds: draws
+-- share: mean share of the synthetic records in all sample weight
+-- synthetic_records: number of synthetic records in each draw
+-- seeds: number of draws
 -- model: the kind of model
--- run_id: the learning_curve run
+-- run_id: the run of `learning_curve`
 -- needs: evaluations, metrics, current_runs
 with means as (
     select e.run_id, e.method, e.real_records, avg(e.accuracy) as accuracy, avg(e.macro_f1) as macro_f1,

@@ -1,28 +1,28 @@
--- How the texts of each side compare, a figure a row: real, synthetic as they came, and weighted. From the newest
--- `text_quality` run for the weights of each named set, the current set first; `where is_current` leaves what
--- `synthetic_weighted` has. Before there are weights, the newest run without. What each figure is: see `metrics`.
+-- How real, synthetic and weighted synthetic texts compare, a figure a row. From the newest run of `text_quality` for
+-- the weights of each named set, the current set first; `where is_current` leaves the set that is in use. Before there
+-- are weights, the newest run without any. `metrics` describes the figures.
 -- example: select metric, figure, real, raw, weighted, is_clear from text_quality where is_current
 -- key: weight_set, metric
--- weight_set: the name of the set; null where there were no weights
--- is_current: whether `synthetic_weighted` has this set
+-- weight_set: name of the weight set; null where there were no weights
+-- is_current: whether this set is in use, see `weight_sets`
 -- family: `diversity`, `form`, `nearness` (to real training text) or `leakage`
 -- metric: the figure's name, as in `metrics`
 -- figure: what it is, in words
--- real: of real text that it was not compared with: the test split, or a half of the training text
--- raw: of the synthetic text as it came
--- weighted: of the weighted synthetic text
+-- real: value for real text that was not used for the comparison: the test split, or a half of the training text
+-- raw: value for the synthetic text, unweighted
+-- weighted: value for the weighted synthetic text
 -- real_low: lower end of the 95% interval of `real`
--- real_high: upper end
--- raw_low: lower end, of `raw`
--- raw_high: upper end
--- weighted_low: lower end, of `weighted`
--- weighted_high: upper end
+-- real_high: upper end of the 95% interval of `real`
+-- raw_low: lower end of the 95% interval of `raw`
+-- raw_high: upper end of the 95% interval of `raw`
+-- weighted_low: lower end of the 95% interval of `weighted`
+-- weighted_high: upper end of the 95% interval of `weighted`
 -- better: which of `raw` and `weighted` is nearer to real text, or `same`: nearer to `real`; of distances, MAUVE and the
 --     words in common, nearer to the training text itself; of leakage, what repeats less, where that is more than real
 --     text repeats. Null where one of them is
--- is_clear: whether the intervals of `raw` and `weighted` have nothing in common
--- split: where the real texts are from: `test`, or `train` where that has too few
--- run_id: the run
+-- is_clear: whether the intervals of `raw` and `weighted` do not overlap
+-- split: split of the real texts: `test`, or `train` where that has too few
+-- run_id: the run of `text_quality`
 -- needs: metrics, weight_sets, run_order
 with named(place, family, metric, aim, figure) as (values
     (1, 'diversity', 'distinct_1', 'real', 'distinct words'),

@@ -1,23 +1,24 @@
--- What an accepted record cost, for each generate run and model: its own calls, and with those of the reason run whose
--- attributes it wrote from. A reply that an earlier run had paid for is counted in every run that used it.
+-- What an accepted record cost, for each run of `generate` and model: by the calls of that run alone, and with those of
+-- the run of `reason` whose attributes it wrote from. A reply that an earlier run had paid for is counted in every run
+-- that used it.
 -- example: select run_id, model, accepted, usd_per_accepted_with_reason from accepted_costs
 -- key: run_id, model
--- run_id: the generate run
--- model: the model that wrote
--- calls: requests of the run, those that judged included
--- records: that came
--- accepted: of them
--- prompt_tokens: of the calls
--- completion_tokens: of the calls
--- cost_usd: of the calls; null without prices
--- tokens_per_accepted: prompt and completion tokens for each accepted record; null where none was
--- usd_per_accepted: cost for each accepted record
--- reason_run_id: the reason run that the generate run read; null where it wrote from demonstrations alone
--- reason_calls: its requests; where several models wrote in one run they are in the line of each
--- reason_tokens: prompt and completion tokens of those
--- reason_cost_usd: their cost
--- tokens_per_accepted_with_reason: prompt and completion tokens of both for each accepted record
--- usd_per_accepted_with_reason: cost of both
+-- run_id: the run of `generate`
+-- model: the language model that wrote
+-- calls: number of requests of the run, those to the judge included
+-- records: number of records that the model wrote
+-- accepted: number of records that were kept
+-- prompt_tokens: prompt tokens of the run's calls
+-- completion_tokens: completion tokens of the run's calls
+-- cost_usd: cost of the run's calls; null where no prices are configured
+-- tokens_per_accepted: prompt and completion tokens for each accepted record; null where none was accepted
+-- usd_per_accepted: cost for each accepted record; null without prices, or where none was accepted
+-- reason_run_id: the run of `reason` that the run read; null where it wrote from demonstrations alone
+-- reason_calls: requests of the run of `reason`; where several models wrote, the line of each has all of them
+-- reason_tokens: prompt and completion tokens of the run of `reason`
+-- reason_cost_usd: cost of the run of `reason`; null where no prices are configured
+-- tokens_per_accepted_with_reason: prompt and completion tokens of both runs for each accepted record
+-- usd_per_accepted_with_reason: cost of both runs for each accepted record
 -- needs: calls, checks, attributes, runs
 with used as (
     select run_id, call_id from detail.calls where step in ('reason', 'generate')

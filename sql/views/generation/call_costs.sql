@@ -1,19 +1,19 @@
--- What the calls of each step and model cost.
+-- What the calls to language models cost, for each step and model.
 -- example: select step, model, calls, cost_usd from call_costs
 -- key: step, model
--- step: the step
--- model: the model
--- calls: how many
--- complete: with a reply
--- failed: without one yet
--- refused: refused for good
--- attempts: tries, repeats included
--- prompt_tokens: sum
--- completion_tokens: sum
--- cost_usd: sum; null without prices
--- median_latency_s: median seconds to the reply
--- accepted: synthetic records that came of them
--- usd_per_record: cost over accepted records
+-- step: the step that asked
+-- model: the language model
+-- calls: number of calls
+-- complete: calls that have a reply
+-- failed: calls that have no reply yet, and will be asked again
+-- refused: calls that were refused, and will not be asked again
+-- attempts: requests that were sent, repeats included
+-- prompt_tokens: prompt tokens of all calls
+-- completion_tokens: completion tokens of all calls
+-- cost_usd: cost of all calls; null where no prices are configured
+-- median_latency_s: median seconds from request to reply
+-- accepted: synthetic records that were made from the replies
+-- usd_per_record: cost for each of these synthetic records
 -- needs: calls, synthetic
 with accepted as (select call_id, count(*) as records from main.synthetic where call_id is not null group by call_id)
 select c.step, c.model, count(*) as calls,

@@ -1,15 +1,15 @@
--- How many generated records each rule refused, for each run of generate and each model, the rule that refused most
--- first. Rules that refused none are left out.
+-- How many generated records each rule refused, for each run of `generate` and each model. The rule that refused most
+-- comes first; rules that refused none are left out.
 -- example: select model, rule, refused, records, share from refusal_summary order by share desc
 -- key: run_id, model, rule
--- run_id: the generate run
--- model: the model that wrote
--- rule: the rule: a column of `checks`
--- records: that came
--- accepted: of them
--- refused: those whose first failed rule it is
--- failed: those that fail it at all
--- share: `refused` of all that came
+-- run_id: the run of `generate`
+-- model: the language model that wrote
+-- rule: the rule, a column of `checks`
+-- records: records that the model wrote in the run
+-- accepted: records of these that were kept
+-- refused: records for which this is the first rule that they fail
+-- failed: records that fail this rule, first or not
+-- share: `refused` over `records`
 -- needs: checks, calls
 with results as (
     unpivot (

@@ -1,14 +1,14 @@
--- Why what the models wrote was refused, day by day. Records are refused by the rules of `checks`, whole replies or
--- parts of them since they could not be read, see `rejections`.
+-- Why records and replies of language models were refused, day by day. Records are refused by the rules of `checks`;
+-- replies, or parts of them, because they could not be read, see `rejections`.
 -- example: select day, model, reason, share from refusals_over_time where unit = 'record'
 -- key: day, model, unit, reason
 -- day: when the call's outcome came, UTC
--- model: the model that wrote
--- unit: what was refused: `record`, or `reply` for replies with something in them that could not be read
--- reason: why, as in `rejections`
--- refused: how many
--- came: records, or replies, of that day and model, accepted ones too
--- share: refused of those
+-- model: the language model that wrote
+-- unit: what was refused: `record`, or `reply` for replies of which a part or the whole could not be read
+-- reason: why it was refused, as in `rejections`
+-- refused: number of records or replies that were refused for this reason
+-- came: number of records or replies of that day and model, accepted ones too
+-- share: `refused` over `came`
 -- needs: calls, checks, rejections
 with records as (
     select c.finished_at::date as day, c.model, 'record' as unit, k.reason, k.run_id, k.call_id, k."index" as part

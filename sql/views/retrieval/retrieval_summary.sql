@@ -1,27 +1,27 @@
--- How well each retriever ranks documents for the test queries, one a line: the newest evaluation. All figures come of
--- exact search, but for `index_recall_at_10`. Intervals hold 95%, of queries drawn anew, document by document.
+-- How well each retriever ranks documents for the test queries, one a line, from the newest evaluation. All figures are
+-- of exact search, except `index_recall_at_10`. Intervals are 95%, by drawing queries anew, document by document.
 -- example: select retriever, trained_on, ndcg_at_10, gain, gain_low, gain_high from retrieval_summary
 -- key: retriever
--- retriever: its name
+-- retriever: name of the retriever
 -- trained_on: what it was trained on, see `retrievers`
--- queries: test queries
--- documents: documents that it ranked
--- real_pairs: pairs that it was trained on: of real queries
--- synthetic_pairs: and of synthetic ones
--- share: the share of all sample weight that the synthetic pairs had
--- mrr_at_10: mean of one over the rank of the right document, 0 below rank 10
--- mrr_low: lower end of its interval
--- mrr_high: upper end
--- ndcg_at_10: mean of the normalised discounted cumulative gain
+-- queries: number of test queries
+-- documents: number of documents that it ranked
+-- real_pairs: number of pairs of a real query and its document that it was trained on
+-- synthetic_pairs: number of pairs of a synthetic query and its document that it was trained on
+-- share: share of the synthetic pairs in all sample weight
+-- mrr_at_10: mean reciprocal rank of the right document, 0 below rank 10
+-- mrr_low: lower end of the interval of `mrr_at_10`
+-- mrr_high: upper end of the interval of `mrr_at_10`
+-- ndcg_at_10: mean normalised discounted cumulative gain of the first ten documents
 -- recall_at_1: share of the queries whose document comes first
--- recall_at_10: and among the first ten
--- gain: difference of its `mrr_at_10` to that of the baseline, query by query
--- gain_low: lower end of the interval of that
--- gain_high: upper end
--- gain_p_value: how likely so large a difference is if there is none
+-- recall_at_10: share of the queries whose document is among the first ten
+-- gain: mean difference of `mrr_at_10` from that of the baseline, query by query
+-- gain_low: lower end of the interval of `gain`
+-- gain_high: upper end of the interval of `gain`
+-- gain_p_value: p-value of `gain` under the hypothesis of no difference
 -- baseline: the retriever that it is compared with
--- index_recall_at_10: share of the ten best documents that a search through the index finds; 1 where there is none
--- run_id: the run that evaluated
+-- index_recall_at_10: share of the ten best documents that a search through the index finds; 1 where there is no index
+-- run_id: the run that evaluated the retrievers
 -- needs: metrics, retrievers, runs, current_runs
 with figures as (
     select m.run_id, m.scope as retriever, max(m.real_records) as queries,

@@ -1,21 +1,22 @@
--- For each current cluster of the real records: how often it was selected in the current rounds, and what came of it.
+-- How the current clusters of the real records are covered: how often each was selected in the current rounds, and how
+-- much synthetic text lies in it.
 -- example: select cluster_id, real_share, synthetic_share, weighted_share from cluster_coverage order by real_share
 --     desc
 -- key: cluster_id
--- cluster_id: number, from 0
--- label: the label that it was made within, see `clusters`
--- real_size: training records in it, by multiplicity
--- real_share: their share
--- selections: of the current rounds, that took it or a record of it
--- generated: synthetic records written for those selections
+-- cluster_id: the cluster's number, from 0
+-- label: the label whose records were clustered, where each label was clustered by itself; else null
+-- real_size: real training records in the cluster when it was made, by multiplicity
+-- real_share: share of the real training records that the cluster has
+-- selections: selections of the current rounds that picked the cluster or a record in it
+-- generated: synthetic records that were written for these selections
 -- synthetic: weighted synthetic records that lie in the cluster, by multiplicity, wherever they came from
--- synthetic_share: their share
--- weighted_share: their share of the weight
--- variance_left: posterior variance at its centroid after the last selection; high where nothing was selected nor, in a
---     later round, generated
--- label_mix: list of {label, share}
--- purity: share of the commonest label, see `clusters`
--- radius: distance of the farthest member
+-- synthetic_share: share of all weighted synthetic records, by multiplicity, that lie in the cluster
+-- weighted_share: share of all weight that lies in the cluster
+-- variance_left: posterior variance at the centroid after the last selection: high where nothing was selected, or
+--     generated in an earlier round
+-- label_mix: shares of the labels among its real records: list of {label, share}
+-- purity: share of the commonest label among real records that have one; null if none has
+-- radius: distance of the farthest real training record to the centroid
 -- needs: clusters, cluster_members, selections, uncertainty, synthetic, synthetic_weighted, selection_rounds, current_runs
 with selected as (
     select s.cluster_id, count(*) as selections

@@ -3,16 +3,17 @@
 -- `cluster_id` is null. From the newest measurement of the current weights (see `witness`); empty before there is one.
 -- example: select label, missing_share, examples from coverage_gaps limit 10
 -- key: cluster_id, label
--- cluster_id: see `clusters`; null for records that are in none
--- label: the label
+-- cluster_id: the cluster; null for records that are in none
+-- label: the label; null for records without one
 -- real_records: real training records that were measured there, by multiplicity
--- real_share: their share of all that were measured
--- weighted_share: share of the weight that synthetic records of this label in this cluster have
+-- real_share: share of these records among all real records that were measured
+-- weighted_share: share of all weight that synthetic records of this label in this cluster have
 -- missing_share: `real_share` - `weighted_share`, or 0 if that is below 0
--- witness: mean over the real records; above 0 synthetic text is missing
--- coverage: synthetic over real density at the real records: 1 where they are alike, 0 where nothing is near
--- example_ids: up to three real records where most is missing
--- examples: their texts
+-- witness: mean of the witness function over the real records: above 0, synthetic text is missing
+-- coverage: synthetic over real density at the real records: 1 where they are equal, 0 where no synthetic record is
+--     near
+-- example_ids: ids of up to three real records where most is missing
+-- examples: texts of up to three real records where most is missing
 -- needs: witness, real, cluster_members, synthetic_weighted, current_runs, run_order
 with measured as (
     select arg_max(o.run_id, o.sequence) as run_id

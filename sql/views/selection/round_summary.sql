@@ -1,24 +1,25 @@
--- The current rounds, one a line: what was selected, what came of it, and whether it was worth it. The columns from
--- `records` to `decision` are of the newest judgement, see `rounds`; null before there is one.
+-- The current rounds of selecting and generating, one a line: what was selected, what was generated, and whether it
+-- helped. The columns from `records` to `decision` come from the newest evaluation of the round (see `rounds`), and are
+-- null before there is one.
 -- example: select round, selections, generated, improvement, improvement_error, decision from round_summary
 -- key: round
--- round: number, from 1
--- selections: how many it made
--- first_variance: posterior variance before the first of them
--- last_variance: and before the last
--- max_variance_before: the largest over the centroids of all clusters, before the first pick
--- max_variance_left: and after the last
--- stop_reason: why the selection ended; null where it made none
--- generated: records that the language model wrote for it
+-- round: the round's number, from 1
+-- selections: number of selections of the round
+-- first_variance: posterior variance at the first pick, before it
+-- last_variance: posterior variance at the last pick, before it
+-- max_variance_before: largest posterior variance at a centroid before the round's first pick
+-- max_variance_left: largest posterior variance at a centroid after the round's last pick
+-- stop_reason: why the selection ended; null where nothing was selected
+-- generated: records that the language model wrote for the round
 -- records: synthetic records that came in the round, ingested ones too
--- mmd2_without: squared MMD to held-out real records, without the round's records
--- mmd2_with: and with them
--- improvement: the difference
--- improvement_error: its standard error
--- mmd2_floor: real against real
--- effective_share: effective sample size of the weights, over the number of records
--- decision: `continue` or `stop`
--- select_run_id: the round's select run
+-- mmd2_without: squared MMD to held-out real records when weights are fitted without the round's records
+-- mmd2_with: squared MMD to held-out real records when weights are fitted with the round's records
+-- improvement: `mmd2_without` - `mmd2_with`
+-- improvement_error: standard error of `improvement`
+-- mmd2_floor: squared MMD between two halves of the real records: what equal distributions give
+-- effective_share: effective sample size of the weights over the number of synthetic records
+-- decision: `continue`, or `stop` if `improvement` is not above `improvement_error`
+-- select_run_id: the round's run of `select`
 -- needs: selections, uncertainty, synthetic, rounds, selection_rounds, run_order
 with picked as (
     select run_id, count(*) as selections, arg_min(variance_before, step) as first_variance,

@@ -281,7 +281,7 @@ def test_help_says_what_everything_is_for_with_a_query_that_runs(measured: sa.Wo
     assert found.filter(pl.col("key_columns").is_null())["name"].to_list() == ["assign_arm"]
     for name, summary, purpose in found.select("name", "summary", "purpose").iter_rows():
         assert purpose.replace("\n", " ").startswith(summary), name
-        assert 20 < len(summary) < 320, (name, summary)
+        assert 20 < len(summary) < 240, (name, summary)
     with duckdb.connect(str(measured.path / CATALOG_NAME), read_only=True) as published, measured.connect() as live:
         kinds = published.sql(
             "select table_name, 'table' from duckdb_tables() union all "
