@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ class Session(Reader):
         progress: Progress | None = None,
         notice: Callable[[str], None] | None = None,
         wait: float = 0.0,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         from synalign.store.lake import format
         from synalign.store.lake.lake import Lake
@@ -57,6 +58,8 @@ class Session(Reader):
             # Before the configuration, into which a newer version may have written what this one does not know.
             format.require_readable(path)
         self.config = c.load(Config, path / CONFIG_NAME) if (path / CONFIG_NAME).is_file() else Config()
+        self._settings = dict(settings or {})
+        self._configured()  # An error of the settings comes before any work.
         self._progress = progress
         self._notice = notice
         self._lake = Lake(path / "lance")
@@ -119,7 +122,7 @@ class Session(Reader):
 
         return Context(
             self.path,
-            self.config,
+            self._configured(),
             self._lake,
             Journal(self._lake),
             self._ledger,
@@ -127,6 +130,21 @@ class Session(Reader):
             self._tell,
             self._locks.calling,
         )
+
+    def _configured(self) -> Config:
+        """Return the configuration, with the settings that are for this object alone."""
+        if not self._settings:
+            return self.config
+        whole = self.config.model_dump()
+        for name, value in self._settings.items():
+            *path, key = name.split(".")
+            place = whole
+            for part in path:
+                place = place.setdefault(part, {})
+                if not isinstance(place, dict):
+                    raise UsageError(f"{name!r} is no setting: {part!r} has a value, and no keys.")
+            place[key] = value
+        return c.parse(Config, whole, "the settings given")
 
     def _tell(self, text: str) -> None:
         from synalign.steps.core.context import logged

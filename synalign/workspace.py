@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
@@ -57,6 +57,7 @@ def open(
     progress: Progress | None = None,
     notice: Callable[[str], None] | None = None,
     wait: float = 0.0,
+    settings: Mapping[str, Any] | None = None,
 ) -> Workspace:
     """Open the workspace in a folder. The folder is made by the first write.
 
@@ -67,6 +68,8 @@ def open(
         notice: told what a user should know while a step is under way, such as a pause that an endpoint asks for; by
             default the logger "synalign" warns of it.
         wait: seconds to wait for another process that writes, or asks a language model, before WorkspaceBusyError.
+        settings: settings to use in place of the configured ones, by dotted name: {"align.features": "auto"}. They are
+            for this object alone, and are not written.
 
     Raises:
         UsageError: if `wait` is below 0.
@@ -75,7 +78,7 @@ def open(
         WorkspaceVersionError: if a newer version of this package wrote it. Nothing is changed.
         ConfigError: if its configuration is not valid.
     """
-    return Workspace(Path(path), create=create, progress=progress, notice=notice, wait=wait)
+    return Workspace(Path(path), create=create, progress=progress, notice=notice, wait=wait, settings=settings)
 
 
 def run(
@@ -86,11 +89,13 @@ def run(
     budget: str | None = None,
     report: Callable[[Outcome], None] | None = None,
     wait: float = 0.0,
+    settings: Mapping[str, Any] | None = None,
 ) -> list[Outcome]:
     """Do all that a run file (TOML) says, or all steps of a workspace; what is done already is not done again.
 
     The file's settings become those of the workspace, but for `budget`, which is for this call. `report` is told of
-    each outcome as its step ends. `wait`: see `open`.
+    each outcome as its step ends. `wait` and
+    `settings`: see `open`.
 
     Raises:
         UsageError: if there is no such file. Nothing is done then.
@@ -99,7 +104,7 @@ def run(
     """
     file = Path(path).expanduser()
     if (file / CONFIG_NAME).is_file():
-        workspace = open(file, create=False, progress=progress, notice=notice, wait=wait)
+        workspace = open(file, create=False, progress=progress, notice=notice, wait=wait, settings=settings)
         plan = RunConfig(workspace=file, **dict(workspace.config))
     elif not file.exists():
         raise UsageError(
@@ -107,7 +112,8 @@ def run(
         )
     else:
         plan = c.load(RunConfig, file)
-        workspace = open(file.parent / plan.workspace.expanduser(), progress=progress, notice=notice, wait=wait)
+        folder = file.parent / plan.workspace.expanduser()
+        workspace = open(folder, progress=progress, notice=notice, wait=wait, settings=settings)
     return workspace.run(plan, base=file.parent, report=report, budget=budget)
 
 
@@ -197,8 +203,8 @@ class Workspace(Session):
                     note(self.ingest(base / source.path.expanduser(), **given))
             context = self._context()
             if budget is not None:
-                llm = c.override(self.config.llm, {"budget": budget})
-                context = replace(context, config=self.config.model_copy(update={"llm": llm}))
+                llm = c.override(context.config.llm, {"budget": budget})
+                context = replace(context, config=context.config.model_copy(update={"llm": llm}))
             for outcome in pipeline.run(context, steps, plan.rounds):
                 note(outcome)
         return outcomes

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from synalign.cli.app import AsJson, Embedder, Where, app, number, opened
-from synalign.errors import UsageError
+from synalign.cli.steps import step
+from synalign.workspace import Workspace
 
 if TYPE_CHECKING:
     import polars as pl
@@ -19,52 +19,18 @@ if TYPE_CHECKING:
 #: The method that all others are compared with.
 REFERENCE = "real+synthetic"
 
-TrainedModel = Annotated[
-    str | None, typer.Option("--model", help="logistic, tfidf, network, or transformers/NAME_OR_PATH.")
-]
-Settings = Annotated[list[str] | None, typer.Option("--set", help="A setting of the model, such as epochs=3.")]
-Seeds = Annotated[int | None, typer.Option(help="How often all is drawn and trained anew.")]
-Synthetic = Annotated[int | None, typer.Option(help="Synthetic records in each draw.")]
-TrainShare = Annotated[float | None, typer.Option(help="Share of the records of each side in a draw; 1: all.")]
-Methods = Annotated[list[str] | None, typer.Option("--method", help="A row of the table; can be repeated.")]
-Overlap = Annotated[
-    str | None, typer.Option(help="Test records that are trained on: refuse, drop (leave them out), or keep.")
-]
 Markdown = Annotated[Path | None, typer.Option(help="Write the table to this file, as Markdown.")]
-Chart = Annotated[Path | None, typer.Option(help="Draw it: FILE.png, FILE.svg, or both for a name without an ending.")]
+Chart = Annotated[
+    Path | None,
+    typer.Option(help="Draw the table as a chart: FILE.png, FILE.svg, or both for a name without an ending."),
+]
+_OWN = {"markdown": (Markdown, None), "chart": (Chart, None)}
 
 
-@app.command()
-def evaluate(
-    path: Where,
-    model: TrainedModel = None,
-    settings: Settings = None,
-    seeds: Seeds = None,
-    real: Annotated[int | None, typer.Option(help="Real training records in each draw.")] = None,
-    synthetic: Synthetic = None,
-    train_share: TrainShare = None,
-    methods: Methods = None,
-    overlap: Overlap = None,
-    embedder: Embedder = None,
-    markdown: Markdown = None,
-    chart: Chart = None,
-    as_json: AsJson = False,
+def _show_ablation(
+    workspace: Workspace, outcome: Outcome, as_json: bool, markdown: Path | None, chart: Path | None
 ) -> None:
-    """Train on real records, synthetic ones and mixtures, and judge each on the test split: does it help?"""
-    _check_chart(chart)
-    with opened(path) as workspace:
-        outcome = workspace.evaluate(
-            model=model,
-            settings=_settings(settings),
-            seeds=seeds,
-            real=real,
-            synthetic=synthetic,
-            train_share=train_share,
-            methods=methods,
-            overlap=overlap,
-            embedder=embedder,
-        )
-        frame = workspace.sql("from ablation").pl()
+    frame = workspace.sql("from ablation").pl()
     columns, rows = _ablation(frame)
     _give(outcome, frame, columns, rows, markdown, as_json)
     if chart is not None:
@@ -80,39 +46,10 @@ def evaluate(
         )
 
 
-@app.command(name="learning-curve")
-def learning_curve(
-    path: Where,
-    sizes: Annotated[
-        list[int] | None, typer.Option("--size", help="A number of real records; can be repeated; all are added.")
-    ] = None,
-    model: TrainedModel = None,
-    settings: Settings = None,
-    seeds: Seeds = None,
-    synthetic: Synthetic = None,
-    train_share: TrainShare = None,
-    methods: Methods = None,
-    overlap: Overlap = None,
-    embedder: Embedder = None,
-    markdown: Markdown = None,
-    chart: Chart = None,
-    as_json: AsJson = False,
+def _show_curve(
+    workspace: Workspace, outcome: Outcome, as_json: bool, markdown: Path | None, chart: Path | None
 ) -> None:
-    """Do so for several numbers of real records: how many real labels are the synthetic records worth?"""
-    _check_chart(chart)
-    with opened(path) as workspace:
-        outcome = workspace.learning_curve(
-            sizes=sizes,
-            model=model,
-            settings=_settings(settings),
-            seeds=seeds,
-            synthetic=synthetic,
-            train_share=train_share,
-            methods=methods,
-            overlap=overlap,
-            embedder=embedder,
-        )
-        frame = workspace.sql("from learning_curve").pl()
+    frame = workspace.sql("from learning_curve").pl()
     columns, rows = _curve(frame)
     _give(outcome, frame, columns, rows, markdown, as_json)
     if chart is not None:
@@ -126,7 +63,7 @@ def learning_curve(
         )
 
 
-def _check_chart(chart: Path | None) -> None:
+def _check_chart(chart: Path | None, **_others: Any) -> None:
     """Refuse a chart that cannot be drawn before minutes of work, not after."""
     if chart is not None:
         from synalign.report.charts import require_drawable
@@ -154,18 +91,6 @@ def _give(
         return
     show_outcome(outcome)
     show_rows(columns, rows)
-
-
-def _settings(given: list[str] | None) -> dict[str, Any] | None:
-    if not given:
-        return None
-    found = {}
-    for item in given:
-        name, equals, value = item.partition("=")
-        if not equals or not name.strip():
-            raise UsageError(f"--set takes NAME=VALUE, such as epochs=3; given: {item!r}.")
-        found[name.strip()] = number(value.strip())
-    return found
 
 
 def _ablation(frame: pl.DataFrame) -> tuple[list[str], list[list[str]]]:
@@ -224,3 +149,13 @@ def _worth(row: dict[str, Any]) -> str:
     low = "fewer" if row["worth_low"] is None else f"{row['worth_low']:,.0f}"
     high = "more" if row["worth_high"] is None else f"{row['worth_high']:,.0f}"
     return f"{row['worth']:,.0f} [{low}, {high}]"
+
+
+evaluate = step("evaluate", flags={"methods": ("--method",)}, own=_OWN, before=_check_chart, show=_show_ablation)
+learning_curve = step(
+    "learning-curve",
+    flags={"methods": ("--method",), "sizes": ("--size",)},
+    own=_OWN,
+    before=_check_chart,
+    show=_show_curve,
+)

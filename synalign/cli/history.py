@@ -7,18 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from synalign.cli.app import AsJson, Where, app, opened, show_frame
+from synalign.cli.options import AsJson, Csv, Where
+from synalign.cli.steps import opened, show_frame
 from synalign.errors import UsageError
 
 _STATE = "A tag, a run id or the beginning of one, or a time (UTC) such as 2026-01-31T17:30."
 
 
-@app.command()
 def runs(
     path: Where,
     step: Annotated[str | None, typer.Option(help="Only runs of this step.")] = None,
     as_json: AsJson = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_csv: Csv = False,
 ) -> None:
     """List what was done, the newest last."""
     from synalign.cli.terminal import brief, show_rows
@@ -45,13 +45,12 @@ def runs(
     show_rows(["finished (UTC)", "step", "run", "state", "tags", "seconds", "what"], shown)
 
 
-@app.command()
 def diff(
     path: Where,
     before: Annotated[str, typer.Argument(metavar="A", help=_STATE)],
     after: Annotated[str | None, typer.Argument(metavar="B", help="Another such; default: now.")] = None,
     as_json: AsJson = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_csv: Csv = False,
 ) -> None:
     """Say what differs between two states of a workspace."""
     from synalign.cli.terminal import say
@@ -64,7 +63,6 @@ def diff(
     show_frame(frame, frame.columns, as_json, as_csv)
 
 
-@app.command()
 def explain(
     path: Where,
     record_id: Annotated[str, typer.Argument(metavar="ID", help="Of a record, or the beginning of one.")],
@@ -82,7 +80,6 @@ def explain(
         show_parts(found)
 
 
-@app.command()
 def tag(
     path: Where,
     name: Annotated[str | None, typer.Argument(help="Of the tag; without one, the tags there are.")] = None,

@@ -1,4 +1,4 @@
-"""Commands that look at a workspace, take records out of it, and keep it tidy."""
+"""Commands that ask something of a workspace."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from synalign.cli.app import AsJson, Embedder, Where, app, do_step, opened, print_csv, show_frame
+from synalign.cli.options import AsJson, Csv, Where
+from synalign.cli.steps import opened, show_frame
 from synalign.errors import UsageError
-from synalign.version import __version__
 
 if TYPE_CHECKING:
     from synalign.reader import Reader
@@ -25,7 +25,6 @@ _TABLES = "select name, schema, kind, summary, example_query from help"
 _NAMED = re.compile(r"([^\W\d]\w*)=(.+)", re.DOTALL)
 
 
-@app.command()
 def status(path: Where, as_json: AsJson = False) -> None:
     """Say what is in a workspace."""
     from synalign.cli.terminal import brief, print_json, show_pairs
@@ -46,7 +45,6 @@ def status(path: Where, as_json: AsJson = False) -> None:
     show_pairs(pairs)
 
 
-@app.command()
 def sql(
     path: Where,
     query: Annotated[str | None, typer.Argument(help="SQL over the relations of the workspace; - reads stdin.")] = None,
@@ -66,10 +64,10 @@ def sql(
         Path | None, typer.Option(metavar="FILE", help="Write all rows to a .parquet, .csv or .jsonl file.")
     ] = None,
     as_json: AsJson = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_csv: Csv = False,
 ) -> None:
     """Run SQL over the tables and views of a workspace, and what is attached to it."""
-    from synalign.cli.terminal import print_json, say, show_rows
+    from synalign.cli.terminal import print_csv, print_json, say, show_rows
 
     if (query is not None) == tables:
         raise UsageError("Give a query, or --tables to list what can be asked.")
@@ -77,7 +75,7 @@ def sql(
         for given in attach or ():
             name, source = _named(given)
             workspace.attach(source, name)
-        reader = _reader(workspace, at)
+        reader = reader_of(workspace, at)
         relation = reader.sql(sys.stdin.read() if query == "-" else query or _TABLES)
         if out is not None:
             reader.save(relation, out)
@@ -96,42 +94,17 @@ def sql(
         show_rows(columns, rows)
 
 
-@app.command()
-def sample(
-    path: Where,
-    n: Annotated[int, typer.Argument(help="Draws.")],
-    seed: Annotated[int, typer.Option(help="The same seed gives the same sample.")] = 0,
-    distinct: Annotated[bool, typer.Option("--distinct", help="Refuse to draw a record twice.")] = False,
-    synthetic_share: Annotated[
-        float | None, typer.Option(help="Draw real training records too, and this share of synthetic ones: 0 to 1.")
-    ] = None,
-    at: At = None,
-    as_json: AsJson = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-) -> None:
-    """Draw synthetic records by weight, or a mix of real and synthetic ones to train on."""
-    if distinct and synthetic_share is not None:
-        raise UsageError("--distinct is for synthetic records alone: leave it, or --synthetic-share, out.")
-    with opened(path) as workspace:
-        reader = _reader(workspace, at)
-        if synthetic_share is None:
-            frame, brief = reader.sample(n, seed=seed, distinct=distinct), ["label", "weight", "copies", "text"]
-        else:
-            frame = reader.sample_training_mix(n, synthetic_share=synthetic_share, seed=seed)
-            brief = ["origin", "label", "copies", "text"]
-    show_frame(frame, brief, as_json, as_csv)
-
-
-@app.command()
 def search(
     path: Where,
     text: Annotated[str | None, typer.Argument(help="The text to search for.")] = None,
     id: Annotated[str | None, typer.Option(help="Search for what is near to this record.")] = None,
     k: Annotated[int, typer.Option("-k", "--k", help="Records to find.")] = 10,
     origin: Annotated[str | None, typer.Option(help="real or synthetic.")] = None,
-    embedder: Embedder = None,
+    embedder: Annotated[
+        str | None, typer.Option(help="Name of an embedder, as the relation embedders lists them.")
+    ] = None,
     as_json: AsJson = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_csv: Csv = False,
 ) -> None:
     """Find the records nearest to a text or to a record."""
     with opened(path) as workspace:
@@ -139,104 +112,7 @@ def search(
     show_frame(frame, ["distance", "origin", "label", "split", "text", "id"], as_json, as_csv)
 
 
-@app.command()
-def export(
-    path: Where,
-    file: Annotated[
-        Path,
-        typer.Argument(
-            help=".parquet, .csv or .jsonl, or a folder with --partition-by; a dataset card is put beside it."
-        ),
-    ],
-    n: Annotated[
-        int | None, typer.Option("-n", "--n", help="Draw this many by weight; default: all, weighted.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
-    columns: Annotated[
-        str | None, typer.Option(metavar="NAME,NAME", help="Write these columns alone; default: all.")
-    ] = None,
-    partition_by: Annotated[
-        str | None,
-        typer.Option(metavar="NAME,NAME", help="Make a folder of Parquet files, one for each value, as label=refund."),
-    ] = None,
-    at: At = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write weighted or drawn synthetic records to a file or a folder."""
-    from synalign.cli.terminal import print_json, say
-
-    with opened(path) as workspace:
-        reader = _reader(workspace, at)
-        written = reader.export(file, n=n, seed=seed, columns=_listed(columns), partition_by=_listed(partition_by))
-    if as_json:
-        print_json({"file": str(written), "card": f"{written}.md"})
-    else:
-        say(f"Wrote {written} and {written.name}.md.")
-
-
-@app.command()
-def exclude(
-    path: Where,
-    where: Annotated[str, typer.Argument(help="A SQL condition over synthetic, such as: text like '%AI model%'")],
-    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
-    as_json: AsJson = False,
-) -> None:
-    """Take synthetic records out of every weighting."""
-    do_step(path, as_json, lambda ws: ws.exclude(where, reason=reason))
-
-
-@app.command()
-def include(
-    path: Where,
-    where: Annotated[str, typer.Argument(help="A SQL condition over synthetic.")],
-    as_json: AsJson = False,
-) -> None:
-    """Take exclusions back."""
-    do_step(path, as_json, lambda ws: ws.include(where))
-
-
-@app.command()
-def publish(path: Where, as_json: AsJson = False) -> None:
-    """Bring catalog.duckdb up to date, if it is not. Every command that writes does so by itself."""
-    from synalign.cli.terminal import print_json, say
-
-    with opened(path) as workspace:
-        file = workspace.publish()
-    if as_json:
-        print_json({"file": str(file)})
-    else:
-        say(f"{file} is up to date.")
-
-
-@app.command()
-def gc(
-    path: Where,
-    superseded: Annotated[
-        bool,
-        typer.Option(
-            "--superseded", help="Also drop weights, clusters and vectors that no current or tagged state needs."
-        ),
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Give back space: unfinished rows, old versions, orphan files."""
-    from synalign.cli.terminal import print_json, show_pairs
-
-    with opened(path) as workspace:
-        dropped = workspace.gc(superseded=superseded)
-    if as_json:
-        print_json(dropped)
-    else:
-        show_pairs(dropped)
-
-
-@app.command()
-def version() -> None:
-    """Print the version."""
-    typer.echo(__version__)
-
-
-def _reader(workspace: Workspace, at: str | None) -> Reader:
+def reader_of(workspace: Workspace, at: str | None) -> Reader:
     """Return what is asked: the workspace, or an earlier state of it."""
     return workspace if at is None else workspace.at(at)
 
@@ -247,7 +123,3 @@ def _named(given: str) -> tuple[str | None, str]:
     if found is None or Path(given).expanduser().exists():
         return None, given
     return found[1], found[2]
-
-
-def _listed(given: str | None) -> list[str] | None:
-    return None if given is None else [name.strip() for name in given.split(",")]

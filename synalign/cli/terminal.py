@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import sys
@@ -164,6 +165,13 @@ def show_report(report: Report) -> None:
     kinds = Counter(problem.kind for problem in report.problems)
     found = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items()) or "no problem"
     console.print(f"{len(report.checked)} checks, schema {report.schema}: {found}.", soft_wrap=True)
+
+
+def print_csv(columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Print rows as CSV."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
 
 
 def print_json(value: Any) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from synalign.cli.app import AsJson, Where, app, opened
+from synalign.cli.steps import step
+from synalign.workspace import Workspace
 
 _SIDES = ("real", "raw", "weighted")
 
@@ -18,21 +17,11 @@ _SHARES = (
 )  # fmt: skip
 
 
-@app.command("text-quality")
-def text_quality(
-    path: Where,
-    weight_set: Annotated[str | None, typer.Option(help="The set; default: the current one, if there is any.")] = None,
-    sample: Annotated[int, typer.Option(help="Texts of each side that are looked at, at most.")] = 2_000,
-    seed: Annotated[int | None, typer.Option(help="Of what is drawn; default: the configuration's.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Compare real, raw and weighted texts: diversity, form, nearness to real text, and leakage."""
+def _show(workspace: Workspace, outcome: Any, as_json: bool) -> None:
     from synalign.cli.terminal import outcome_data, print_json, say, show_outcome, show_sections
 
-    with opened(path) as workspace:
-        outcome = workspace.text_quality(weight_set=weight_set, sample=sample, seed=seed)
-        query = "from text_quality where run_id = ?"
-        columns, found = workspace.fetch(workspace.sql(query, [outcome.run_id]))
+    query = "from text_quality where run_id = ?"
+    columns, found = workspace.fetch(workspace.sql(query, [outcome.run_id]))
     rows = [dict(zip(columns, row, strict=True)) for row in found]
     if as_json:
         print_json(outcome_data(outcome) | {"figures": rows})
@@ -79,3 +68,6 @@ def _sentences(rows: list[dict[str, Any]]) -> list[str]:
         found.append(f"The weights move the text away from real text in: {listed}.")
     found.append("± is half of a 95% interval. In brackets: nearer, but the intervals of raw and weighted overlap.")
     return found if any(row["better"] for row in rows) else ["± is half of a 95% interval."]
+
+
+text_quality = step("text-quality", show=_show)

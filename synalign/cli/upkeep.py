@@ -1,4 +1,4 @@
-"""Commands that take things out of a workspace for good."""
+"""Commands that keep a workspace in order."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from synalign.cli.app import AsJson, Where, app, opened
+from synalign.cli.options import AsJson, Where
+from synalign.cli.steps import opened
 from synalign.errors import UsageError
+from synalign.version import __version__
 
 
-@app.command()
 def forget(
     path: Where,
     id: Annotated[list[str] | None, typer.Option(help="The id of a real record; may be given many times.")] = None,
@@ -41,3 +42,55 @@ def forget(
         print_json(outcome_data(outcome))
     else:
         show_outcome(outcome)
+
+
+def publish(path: Where, as_json: AsJson = False) -> None:
+    """Bring catalog.duckdb up to date, if it is not. Every command that writes does so by itself."""
+    from synalign.cli.terminal import print_json, say
+
+    with opened(path) as workspace:
+        file = workspace.publish()
+    if as_json:
+        print_json({"file": str(file)})
+    else:
+        say(f"{file} is up to date.")
+
+
+def gc(
+    path: Where,
+    superseded: Annotated[
+        bool,
+        typer.Option(
+            "--superseded", help="Also drop weights, clusters and vectors that no current or tagged state needs."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give back space: unfinished rows, old versions, orphan files."""
+    from synalign.cli.terminal import print_json, show_pairs
+
+    with opened(path) as workspace:
+        dropped = workspace.gc(superseded=superseded)
+    if as_json:
+        print_json(dropped)
+    else:
+        show_pairs(dropped)
+
+
+def fsck(path: Where, as_json: AsJson = False) -> None:
+    """Check everything that a workspace promises, and say what to do; exit with 1 if something is broken."""
+    from synalign.cli.terminal import print_json, show_report
+    from synalign.steps.fsck.check import fsck
+
+    report = fsck(path.expanduser().absolute())
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        show_report(report)
+    if not report.clean:
+        raise typer.Exit(1)
+
+
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)

@@ -1,81 +1,22 @@
-"""Commands that learn and check weights, and the one that does everything."""
+"""Commands that learn, check and use weights."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from synalign.cli.app import AsJson, Budget, Embedder, Where, app, do_step, number, opened, patience, shares, stopped
+from synalign.cli.options import AsJson, Csv, Where
+from synalign.cli.query import At, reader_of
+from synalign.cli.steps import opened, show_frame, show_step, step
+from synalign.errors import UsageError
+from synalign.workspace import Workspace
+
+align = step("align", flags={"bandwidths": ("--bandwidth",)})
+score = step("score")
 
 
-@app.command()
-def align(
-    path: Where,
-    strength: Annotated[
-        str | None, typer.Option(help="eps of the dual, smaller pulls harder; auto (chosen), or none.")
-    ] = None,
-    features: Annotated[str | None, typer.Option(help="Random features, an even number; auto, or exact.")] = None,
-    kernel: Annotated[str | None, typer.Option(help="gaussian, or linear: the paper's own objective.")] = None,
-    bandwidth: Annotated[
-        list[float] | None, typer.Option(help="A multiple of the median distance; several make a mixture.")
-    ] = None,
-    by_label: Annotated[bool | None, typer.Option("--by-label/--no-by-label", help="Match label by label.")] = None,
-    match: Annotated[
-        list[str] | None, typer.Option(help="Another categorical column to match; can be repeated.")
-    ] = None,
-    quality: Annotated[
-        bool | None, typer.Option("--quality/--no-quality", help="Weight by how far real data believe each label.")
-    ] = None,
-    label_shares: Annotated[str | None, typer.Option(help="auto, real, kept, or label=share,label=share.")] = None,
-    max_weight_ratio: Annotated[float | None, typer.Option(help="Largest weight, in multiples of the average.")] = None,
-    min_effective_share: Annotated[float | None, typer.Option(help="Floor on the effective sample size.")] = None,
-    duplicates: Annotated[
-        float | None, typer.Option(help="Cosine similarity from which records share one budget.")
-    ] = None,
-    prior: Annotated[str | None, typer.Option(help="A numeric column of the synthetic records to start from.")] = None,
-    weight_set: Annotated[str | None, typer.Option(help="The name to keep the weights under.")] = None,
-    embedder: Embedder = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Learn one sampling weight for each synthetic record."""
-    do_step(
-        path,
-        as_json,
-        lambda ws: ws.align(
-            strength=number(strength),
-            features=number(features),
-            kernel=kernel,
-            bandwidths=bandwidth or None,
-            by_label=by_label,
-            match=match or None,
-            quality=quality,
-            label_shares=shares(label_shares, "auto, real, kept"),
-            max_weight_ratio=max_weight_ratio,
-            min_effective_share=min_effective_share,
-            duplicates=duplicates,
-            prior=prior,
-            weight_set=weight_set,
-            embedder=embedder,
-            device=device,
-        ),
-    )
-
-
-@app.command()
-def score(
-    path: Where,
-    weight_set: Annotated[str | None, typer.Option(help="Whose dual vectors; default: the current set's.")] = None,
-    into: Annotated[str | None, typer.Option(help="Name of the new set; default: the old one with -scored.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Weight new synthetic records without refitting."""
-    do_step(path, as_json, lambda ws: ws.score(weight_set=weight_set, into=into))
-
-
-@app.command()
 def weights(
     path: Where,
     use: Annotated[str | None, typer.Option(help="Make this set the current one.")] = None,
@@ -85,7 +26,8 @@ def weights(
     from synalign.cli.terminal import print_json, show_rows
 
     if use is not None:
-        do_step(path, as_json, lambda ws: ws.use_weights(use))
+        with opened(path) as workspace:
+            show_step(workspace, workspace.use_weights(use), as_json)
         return
     with opened(path) as workspace:
         columns, rows = workspace.fetch(workspace.sql("from weight_sets order by is_current desc, weight_set"))
@@ -95,22 +37,9 @@ def weights(
         show_rows(columns, rows)
 
 
-@app.command()
-def check(
-    path: Where,
-    max_mmd_ratio: Annotated[
-        float | None, typer.Option(help="Held-out squared MMD over the floor, real against real.")
-    ] = None,
-    min_ess: Annotated[float | None, typer.Option(help="Effective sample size, as a share of the records.")] = None,
-    max_auc: Annotated[float | None, typer.Option(help="AUC of a classifier against real records.")] = None,
-    weight_set: Annotated[str | None, typer.Option(help="The set; default: the current one.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Exit with 1 and the reasons if weights break a limit: a gate for CI."""
+def _show_check(_workspace: Workspace, found: Any, as_json: bool) -> None:
     from synalign.cli.terminal import print_json, say, show_pairs
 
-    with opened(path) as workspace:
-        found = workspace.check(weight_set=weight_set, max_mmd_ratio=max_mmd_ratio, min_ess=min_ess, max_auc=max_auc)
     if as_json:
         print_json({"weight_set": found.weight_set, "passed": found.passed, "reasons": found.reasons} | found.figures)
     else:
@@ -126,18 +55,88 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command()
-def run(
-    config: Annotated[Path, typer.Argument(help="A run file (TOML), or a workspace.")],
-    budget: Budget = None,
+check = step("check", show=_show_check)
+
+
+def sample(
+    path: Where,
+    n: Annotated[int, typer.Argument(help="Draws.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same sample.")] = 0,
+    distinct: Annotated[bool, typer.Option("--distinct", help="Refuse to draw a record twice.")] = False,
+    synthetic_share: Annotated[
+        float | None, typer.Option(help="Draw real training records too, and this share of synthetic ones: 0 to 1.")
+    ] = None,
+    at: At = None,
+    as_json: AsJson = False,
+    as_csv: Csv = False,
+) -> None:
+    """Draw synthetic records by weight, or a mix of real and synthetic ones to train on."""
+    if distinct and synthetic_share is not None:
+        raise UsageError("--distinct is for synthetic records alone: leave it, or --synthetic-share, out.")
+    with opened(path) as workspace:
+        reader = reader_of(workspace, at)
+        if synthetic_share is None:
+            frame, brief = reader.sample(n, seed=seed, distinct=distinct), ["label", "weight", "copies", "text"]
+        else:
+            frame = reader.sample_training_mix(n, synthetic_share=synthetic_share, seed=seed)
+            brief = ["origin", "label", "copies", "text"]
+    show_frame(frame, brief, as_json, as_csv)
+
+
+def export(
+    path: Where,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help=".parquet, .csv or .jsonl, or a folder with --partition-by; a dataset card is put beside it."
+        ),
+    ],
+    n: Annotated[
+        int | None, typer.Option("-n", "--n", help="Draw this many by weight; default: all, weighted.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    columns: Annotated[
+        str | None, typer.Option(metavar="NAME,NAME", help="Write these columns alone; default: all.")
+    ] = None,
+    partition_by: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,NAME", help="Make a folder of Parquet files, one for each value, as label=refund."),
+    ] = None,
+    at: At = None,
     as_json: AsJson = False,
 ) -> None:
-    """Do all steps; what is done already is not done again."""
-    from synalign.cli.terminal import outcome_data, print_json, progress_bars, show_outcome
-    from synalign.workspace import run as run_all
+    """Write weighted or drawn synthetic records to a file or a folder."""
+    from synalign.cli.terminal import print_json, say
 
-    with progress_bars() as (progress, notice), stopped():
-        report = None if as_json else show_outcome
-        outcomes = run_all(config, progress=progress, notice=notice, report=report, budget=budget, wait=patience.get())
+    with opened(path) as workspace:
+        reader = reader_of(workspace, at)
+        written = reader.export(file, n=n, seed=seed, columns=_listed(columns), partition_by=_listed(partition_by))
     if as_json:
-        print_json([outcome_data(outcome) for outcome in outcomes])
+        print_json({"file": str(written), "card": f"{written}.md"})
+    else:
+        say(f"Wrote {written} and {written.name}.md.")
+
+
+def exclude(
+    path: Where,
+    where: Annotated[str, typer.Argument(help="A SQL condition over synthetic, such as: text like '%AI model%'")],
+    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Take synthetic records out of every weighting."""
+    with opened(path) as workspace:
+        show_step(workspace, workspace.exclude(where, reason=reason), as_json)
+
+
+def include(
+    path: Where,
+    where: Annotated[str, typer.Argument(help="A SQL condition over synthetic.")],
+    as_json: AsJson = False,
+) -> None:
+    """Take exclusions back."""
+    with opened(path) as workspace:
+        show_step(workspace, workspace.include(where), as_json)
+
+
+def _listed(given: str | None) -> list[str] | None:
+    return None if given is None else [name.strip() for name in given.split(",")]

@@ -38,6 +38,7 @@ EmbedderName = Annotated[
 ]
 WeightSetName = Annotated[str | None, Field(description="Name of a weight set; unset: the current one.")]
 #: Values that the step checks itself, against more than a range.
+Metrics = Annotated[Mapping[str, Any] | Iterable[str], SkipValidation()]
 CheckedInt = Annotated[int, SkipValidation()]
 CheckedFloat = Annotated[float, SkipValidation()]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -47,10 +48,8 @@ if TYPE_CHECKING:  # What may be given is more than what is kept: one value, a l
     Counts = Sequence[int]
     Numbers = Sequence[int]
     Factors = Sequence[float] | float
-    Metrics = Mapping[str, Any] | Iterable[str]
 else:
     Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
     Counts = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_several)]
     Numbers = Annotated[tuple[int, ...], BeforeValidator(_several)]
-    Metrics = Any
     Factors = Annotated[tuple[Positive, ...], BeforeValidator(_several)]
