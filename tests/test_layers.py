@@ -30,7 +30,7 @@ ALLOWED = {
     "verb": {"config", "steps"},
     "session": {"config", "errors", "reader", "steps", "store"},
     "workspace": {"config", "errors", "experiments", "pipeline", "reader", "session", "steps", "store", "verb"},
-    "cli": {"cli", "config", "errors", "reader", "report", "steps", "version", "workspace"},
+    "cli": {"cli", "config", "errors", "reader", "report", "steps", "verb", "version", "workspace"},
     "synalign": {"config", "errors", "numerics", "steps", "version", "workspace"},
 }  # fmt: skip
 
@@ -47,8 +47,8 @@ OWNERS = {
     "typer": {
         f"cli/{name}.py"
         for name in (
-            "app", "corpus", "evaluation", "experiments", "health", "history", "model", "query", "retrieval",
-            "texts", "upkeep", "weights",
+            "app", "evaluation", "experiments", "history", "options", "pipeline", "query", "retrieval", "steps",
+            "upkeep", "weights",
         )
     },
     "rich": {"cli/terminal.py"},

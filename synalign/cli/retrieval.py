@@ -10,7 +10,7 @@ from synalign.cli.options import AsJson, Csv, Where
 from synalign.cli.steps import FILE, opened, show_frame, step
 from synalign.errors import UsageError
 
-_NAME = Annotated[str | None, typer.Argument(metavar="[NAME]", help="What to call it; default: what it is trained on.")]
+_NAME = Annotated[str | None, typer.Argument(help="Name of the retriever; default: what it is trained on.")]
 
 documents = step("documents", "ingest_documents", arguments={"source": FILE}, create=True)
 retriever = step("retriever", "train_retriever", arguments={"name": _NAME}, leave_out=("dimensions", "batch", "device"))
