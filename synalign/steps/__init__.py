@@ -1,1 +1,1 @@
-"""The connections: one verb a file; each reads tables, calls a pure function, writes tables."""
+"""The steps of a workspace, a file for each verb: read tables, call pure functions, write tables."""

@@ -1,4 +1,4 @@
-"""What was asked of a language model and what came of it: rows of `calls`, in the ledger and in the table."""
+"""Requests to a language model and their outcomes: rows of `calls`, in the ledger and in the Lance table."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from synalign.store.ledger.ledger import COMPLETE, FAILED, REFUSED
 
 @dataclass(frozen=True)
 class Job:
-    """One request, and the selection that it is made for. `repairs`: the call whose answer it asks for again."""
+    """One request, and the selection that it is made for. `repairs`: the id of an earlier call whose reply was invalid
+    and is asked for again."""
 
     request: ChatRequest
     selection_id: str | None

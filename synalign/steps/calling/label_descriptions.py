@@ -1,4 +1,4 @@
-"""What prompts show as the meaning of a label: where it is the id of a document, the document's text."""
+"""The description of each label that prompts show: the configured one, or the text of the document whose id it is."""
 
 from __future__ import annotations
 

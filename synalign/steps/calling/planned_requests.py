@@ -1,4 +1,4 @@
-"""What reason and generate would ask, before they do: for estimates of what it costs."""
+"""The requests that reason and generate would make, for an estimate of their cost before anything is sent."""
 
 from __future__ import annotations
 

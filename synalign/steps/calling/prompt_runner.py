@@ -1,4 +1,4 @@
-"""Makes requests of prompts, and answers of replies: what both stages, annotations and the judge have in common."""
+"""Renders prompts as requests and parses replies: shared by reason, generate, annotate and the judge."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ class PromptRunner(Generic[M]):
 
 @dataclass(frozen=True)
 class Answer(Generic[M]):
-    """What a job was answered, and by which call: its own, or one that repaired it."""
+    """The parsed reply to a job, and the call that gave it: its own, or one that repaired it."""
 
     call_id: str
     value: M
@@ -201,7 +201,7 @@ class Answer(Generic[M]):
 
 @dataclass(frozen=True)
 class Answers(Generic[M]):
-    """What jobs were answered, in their order; rows of `rejections` for what could not be read; and the calls."""
+    """The replies to jobs, in their order; rows of `rejections` for what could not be parsed; and rows of `calls`."""
 
     answered: list[tuple[Job, Answer[M]]]
     refused: list[dict[str, Any]]
@@ -209,7 +209,7 @@ class Answers(Generic[M]):
 
 
 def request_parameters(context: Context, settings: Llm, *templates: str) -> dict[str, Any]:
-    """Return what of the settings decides the replies, for the run's name."""
+    """Return the settings that decide what is replied: they are part of the run's name."""
     recorded = recording(settings.model, context.root)
     return ({} if recorded is None else {"recording": recorded}) | {
         "model": settings.model,

@@ -107,7 +107,7 @@ def _entries(context: Context, rows: Sequence[Mapping[str, Any]]) -> list[Entry]
 
 
 class _Origins:
-    """Knows which model gave a reply that a recording gave again."""
+    """Finds the model that first gave a reply that was replayed from a recording."""
 
     def __init__(self, context: Context) -> None:
         self._root = context.root

@@ -1,4 +1,5 @@
-"""Takes personal data out of real text before it is sent, and puts it back: what stands for what stays here."""
+"""Replaces personal data in real text by placeholders before it is sent, and puts it back into replies. Which
+placeholder stands for what is never sent."""
 
 from __future__ import annotations
 

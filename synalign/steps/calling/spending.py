@@ -1,4 +1,4 @@
-"""Keeps a budget: what the workspace's calls did cost so far, and what the next may cost, with the ledger as memory."""
+"""Keeps to a budget: what the calls of a workspace have cost, and the most that the next may cost, by the ledger."""
 
 from __future__ import annotations
 

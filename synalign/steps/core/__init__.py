@@ -1,1 +1,1 @@
-"""What every step uses: the context it is handed, and reading rows as arrays."""
+"""Shared by all steps: their context and outcome, `run_step`, and reading rows as arrays."""

@@ -1,4 +1,4 @@
-"""What every step is handed, and what it hands back."""
+"""The arguments that every step gets, and the outcome that it returns."""
 
 from __future__ import annotations
 

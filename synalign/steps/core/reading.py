@@ -1,4 +1,4 @@
-"""Reads visible rows and turns them into arrays ordered by id: the first third of every step."""
+"""Reads the rows of finished runs as frames and arrays ordered by id."""
 
 from __future__ import annotations
 

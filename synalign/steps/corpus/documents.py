@@ -1,4 +1,4 @@
-"""documents: what queries are answered with. A record is a query for the document whose id is its label."""
+"""documents: the corpus of retrieval. A record is a query, and its label is the id of the document that answers it."""
 
 from __future__ import annotations
 

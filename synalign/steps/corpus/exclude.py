@@ -1,4 +1,4 @@
-"""exclude: a person's veto over synthetic records, and taking it back."""
+"""exclude: a person excludes synthetic records from all weighting, or takes that back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real and weighted synthetic records as what a model is trained on: texts or vectors, labels, sample weights."""
+"""Training data for any model, from real and weighted synthetic records: texts or vectors, labels, sample weights."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class TrainingData:
         return RecordDataset(self)
 
     def __repr__(self) -> str:
-        """How much there is of what."""
+        """The number of records of each side, and of labels."""
         shape = None if self.X is None else self.X.shape
         counts = ", ".join(f"{(self.origin == side).sum()} {side}" for side in (REAL, SYNTHETIC))
         return f"TrainingData({counts}; {len(self.classes)} classes; X {shape})"

@@ -1,4 +1,4 @@
-"""Which texts a fitted embedder is fitted to: of every kind of text that it will turn into vectors, some."""
+"""Chooses the texts that a fitted embedder is fitted to: a sample of each kind of text that it will embed."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Whether synthetic records help a model, and what the texts are like."""
+"""Whether synthetic records improve a model, and how their texts compare with real ones."""

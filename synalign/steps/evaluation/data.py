@@ -1,4 +1,5 @@
-"""What an evaluation reads: labelled training records of both sides, and a test split that nothing is fitted to."""
+"""Reads the data of an evaluation: labelled real and synthetic training records, and test records, which nothing is
+fitted to."""
 
 from __future__ import annotations
 

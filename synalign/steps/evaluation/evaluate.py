@@ -1,7 +1,8 @@
-"""evaluate: does a model that is trained on synthetic records, too, do better on real ones that nobody saw?
+"""evaluate: is a model better on held-out real records if it is trained on synthetic records too?
 
 Each seed draws training records of both sides anew, chooses strength and share on its real ones, trains a model for
-each method and judges all of them on the same test records. `learning_curve` does so for several numbers of real ones.
+each method and measures all of them on the same test records. `learning_curve` repeats that for several numbers of real
+records.
 """
 
 from __future__ import annotations

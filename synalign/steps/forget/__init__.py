@@ -1,1 +1,1 @@
-"""Removing real records for good, with what was derived from them."""
+"""Removes real records for good, with everything that was derived from them."""

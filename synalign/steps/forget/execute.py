@@ -1,5 +1,5 @@
-"""Carries out what `forget` planned, from the beginning or from wherever a killed one stopped: each part is harmless to
-do again, and readers see no row that names one that is gone."""
+"""Carries out the plan of a forget, from the beginning or after one that was killed: each part can be repeated without
+harm, and readers never see a row that refers to a removed one."""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""What was derived from real records and quotes them: found by lineage, and by what calls say. Frames in, names out.
+"""Finds what was derived from some real records: by ids that lead from one row to the next, and by searching the
+messages of calls for their texts. Frames in, ids out.
 
-A selection shows records, a call of it quotes them, and attributes and synthetic records come of the call. Attributes
-wander: `generate` recombines them across selections, a merge is asked about those of all selections, and what was
-written for a selection is shown when more is asked for. So it is followed until nothing more is found.
+A selection shows records, its calls quote them, and attributes and synthetic records come from the replies. Attributes
+spread further: `generate` recombines them across selections, a merge of the vocabulary shows those of all selections,
+and records already written for a selection are shown when more are asked for. So the search is repeated until it finds
+nothing new.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import polars as pl
 from synalign.store.disk.byte_search import said_by
 from synalign.store.lake.schemas import REAL, SYNTHETIC
 
-#: A text of fewer characters is no quotation wherever it stands: it may be anybody's.
+#: Only texts of at least so many characters count as quotations: a shorter one may have been written independently.
 QUOTATION = 16
 
 _WORD = re.compile(r"\w{4,}")
@@ -43,7 +45,7 @@ class Frames:
 
 @dataclass
 class Lineage:
-    """Names of what goes. telling: values of categories that only the forgotten records speak of."""
+    """Ids of the rows to remove. telling: attribute values that could only have come from the forgotten records."""
 
     selections: set[str] = field(default_factory=set)
     attributes: set[str] = field(default_factory=set)
@@ -52,7 +54,7 @@ class Lineage:
     telling: set[str] = field(default_factory=set)
 
     def size(self) -> int:
-        """How many names there are."""
+        """The number of ids and values found."""
         return len(self.selections) + len(self.attributes) + len(self.synthetic) + len(self.calls) + len(self.telling)
 
 
@@ -61,8 +63,8 @@ def trace_lineage(frames: Frames, real: set[str], texts: pl.Series, others: pl.S
 
     Args:
         real: their ids. texts: what they say.
-        others: the texts of all other real records: what they say, too, tells of nobody.
-        quoting: finds calls by what they hold.
+        others: the texts of all other real records: words that these contain as well identify no forgotten record.
+        quoting: finds calls whose messages contain a text.
     """
     found = Lineage()
     shown = frames.selections.explode("demonstrations", empty_as_null=True)
@@ -85,7 +87,7 @@ def trace_lineage(frames: Frames, real: set[str], texts: pl.Series, others: pl.S
 
 
 class Mentions:
-    """What only some of the real records say."""
+    """The words and values that occur in the forgotten records and in no other real record."""
 
     def __init__(self, texts: pl.Series, others: pl.Series) -> None:
         self._theirs, self._exact = texts.str.to_lowercase(), texts

@@ -1,5 +1,7 @@
-"""forget: real records go for good, with everything derived from them that quotes them. Here it is planned;
-`execute` does it, and `verify` looks whether anything is left."""
+"""forget: removes real records for good, with everything that was derived from them and quotes them.
+
+This module plans it, `execute` carries it out, and `verify` searches every file for what should be gone.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +109,7 @@ def plan(context: Context, names: Sequence[str]) -> ForgetPlan:
     sources = written.filter(pl.col("id").is_in(list(found.synthetic)))["run_id"]
     written = written.filter(~pl.col("id").is_in(list(found.synthetic))).select("id", "text")
     mentioned = Mentions(theirs["text"], others["text"])
-    # What a document says is nobody's record. A forget is about records: documents stay.
+    # A forget removes records only: what the text of a document contains as well need not be removed elsewhere.
     remaining = pl.concat([others.select("id", "text"), written, documents(context)])
     texts = theirs["text"].unique().to_list()
     shared = said_by(texts, remaining["text"])
@@ -205,7 +207,7 @@ def _redacting(context: Context) -> Callable[[str], str]:
 
 
 def _redactions(context: Context, theirs: pl.DataFrame, others: pl.DataFrame) -> list[str]:
-    """Return the placeholders of what only the forgotten texts held."""
+    """Return the placeholders of personal data that occurs in the forgotten texts alone."""
     rows = context.lake.read("redactions").to_pylist()
     originals = sorted({row["original"] for row in rows})
     alone = said_by(originals, theirs["text"]) - said_by(originals, others["text"])

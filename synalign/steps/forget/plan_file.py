@@ -1,6 +1,6 @@
-"""What a forget is going to do, as a file: written first and removed last, so that one that is killed is finished.
+"""The plan of a forget as a file: written first and removed last, so that a forget that is killed can be finished.
 
-The file holds the ids and texts that are to go; nobody but its owner may read it.
+The file holds the ids and texts that are to be removed; only its owner may read it.
 """
 
 from __future__ import annotations

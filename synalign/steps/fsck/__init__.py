@@ -1,1 +1,1 @@
-"""Whether a workspace keeps its promises."""
+"""Checks that the files and tables of a workspace are intact and consistent."""

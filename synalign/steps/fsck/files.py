@@ -1,4 +1,4 @@
-"""Which files of a workspace are whose: leftovers of a killed writer, links that lead out, what nobody knows."""
+"""Checks the files of a workspace: leftovers of a killed writer, links to outside of it, and unknown files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _FOLDERS = {
 
 
 def check_files(root: Path, lake: Lake, known: set[str], report: Report) -> None:
-    """Note files that no table names, leftovers, links that lead out of the workspace, and files of nobody.
+    """Note files that no table names, leftovers, links that lead out of the workspace, and unknown files.
 
     `known`: the tables that are of this workspace.
     """
@@ -45,7 +45,7 @@ def check_files(root: Path, lake: Lake, known: set[str], report: Report) -> None
     half = [name for name in names if name.endswith(_HALF)]
     if half:
         what = "half a file of a writer that was killed"
-        report.add("files", LEFTOVER, what, str(root), "delete them while nobody writes", half)
+        report.add("files", LEFTOVER, what, str(root), "delete them while no process writes to the workspace", half)
     if PLAN_FILE in names:
         cure = "any command that writes, such as 'synalign gc DIR', finishes it first"
         report.add("files", LEFTOVER, "a forget that was stopped", str(root), cure, [PLAN_FILE])

@@ -1,1 +1,1 @@
-"""What the language model writes: attributes, records, annotations."""
+"""The steps in which a language model writes attributes, records and annotations."""

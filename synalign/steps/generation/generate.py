@@ -1,5 +1,5 @@
-"""generate: stage 2. The language model writes new records; what breaks a rule is kept apart, with the reason, and
-asked for anew."""
+"""generate: stage 2. The language model writes new records. Records that break a rule are stored apart with the reason,
+and others are asked for in their place."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from synalign.store.lake.schemas import REAL, SYNTHETIC
 
 @dataclass(frozen=True)
 class Writing:
-    """One run of generate before it is done: what it asks for, of whom, and what it shows.
+    """A planned run of generate: its requests, the prompts that they are made with, and what these show.
 
     task: with the meaning of each label. documents: the texts of those labels that are documents. alone: documents that
     queries are asked for from their text alone.

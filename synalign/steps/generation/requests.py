@@ -1,4 +1,4 @@
-"""What is asked of the model in stage 2: for each selection some records, from one of three sources."""
+"""The requests of stage 2: for each selection, records written from one of three sources."""
 
 from __future__ import annotations
 

@@ -42,8 +42,10 @@ class Reply:
 
 
 class Checker:
-    """The rules of one run of generate. What it accepts counts as there for what comes later. `task`: with the meanings
-    of labels that prompts show; `documents`: the texts of those that are documents, which are not to be copied."""
+    """Checks the records of one run of generate. A record that was accepted is one that later ones may not repeat.
+
+    task: with the descriptions of labels that prompts show. documents: texts of documents, which must not be copied.
+    """
 
     def __init__(
         self,

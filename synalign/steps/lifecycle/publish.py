@@ -1,4 +1,4 @@
-"""Keeps `catalog.duckdb` up with the tables."""
+"""Keeps `catalog.duckdb` up to date with the tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which runs nothing needs any more: not the current state, not a tagged one, not a record or a reply."""
+"""Finds superseded runs: no current or tagged state, no record and no reply depends on them."""
 
 from __future__ import annotations
 

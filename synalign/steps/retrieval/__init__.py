@@ -1,1 +1,1 @@
-"""Retrievers: trained, ranked, compared."""
+"""Trains retrievers, ranks documents with them, and compares them."""

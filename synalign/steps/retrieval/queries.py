@@ -1,4 +1,4 @@
-"""Records as queries for documents: which document answers each, and what is wrong where none does."""
+"""Reads records as queries: their label is the id of the document that answers them, which must exist."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Retriever:
 
 @dataclass(frozen=True)
 class _Material:
-    """What one retriever is made of. real, synthetic: the queries, None where it is not trained on such."""
+    """The training data of one retriever. real, synthetic: the queries, None where it is not trained on such."""
 
     embedder: embedding.Embedder
     documents: pl.DataFrame
@@ -209,7 +209,7 @@ def _plan(context: Context, name: str, settings: Retrieve, material: _Material) 
         inputs += [run.run_id for run in [*record_runs(context, SYNTHETIC), *context.journal.runs("exclude")]]
         aligned = context.journal.current("align")
         inputs += [aligned.run_id] if aligned is not None and "weighted" in settings.on else []
-    # The others are of prompts and of evaluations, and where it was trained is no part of what it is.
+    # `shown` and `kept` belong to prompts and evaluations, and the device does not change what is learned.
     parameters = settings.model_dump(mode="json", exclude={"shown", "kept", "device"})
     parameters |= {"name": name, "embedder": material.embedder.name}
     return Plan(STEP, parameters, inputs, context.config.seed)

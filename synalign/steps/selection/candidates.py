@@ -1,4 +1,4 @@
-"""What can be selected: clusters, or single records; and the real records that selections show."""
+"""The candidates for selection (clusters or single records), and the clustered real records that selections show."""
 
 from __future__ import annotations
 

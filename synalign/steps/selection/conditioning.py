@@ -1,4 +1,5 @@
-"""What is known before a round selects: earlier picks, text generated since, and where alignment finds text missing."""
+"""What a round of selection is conditioned on: earlier picks, text generated since, and where alignment finds that
+synthetic text is missing."""
 
 from __future__ import annotations
 

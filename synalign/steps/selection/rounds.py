@@ -1,4 +1,4 @@
-"""rounds: select, reason, generate and align again and again, each round going where those before have not been, until
+"""rounds: select, reason, generate and align again and again, each round selecting where earlier ones did not, until
 one of them no longer brings the weighted synthetic records nearer to the real ones."""
 
 from __future__ import annotations

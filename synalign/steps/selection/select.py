@@ -1,4 +1,4 @@
-"""select: the candidates where the Gaussian process is still uncertain, and the records of them to show."""
+"""select: picks the candidates where the Gaussian process is most uncertain, and the records of each to show."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def _seen(context: Context, previous: Run | None) -> list[Run]:
 
 @dataclass(frozen=True)
 class _Scale:
-    """The length scale: its value (None for a kernel that has its own), one for each dimension with ARD, and whence."""
+    """The length scale: its value (None for a kernel that has its own), one for each dimension with ARD, and source."""
 
     value: float | None
     values: np.ndarray | None
@@ -257,7 +257,7 @@ def _labels(
 
 @dataclass(frozen=True)
 class _Log:
-    """What the rows of `selections` are made of."""
+    """Makes the rows of `selections`."""
 
     context: Context
     run_id: str
