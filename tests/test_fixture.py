@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 import synalign
-from synalign.llm.builtin.replay import Entry, is_recording
+from synalign.llm.builtin.replay import RecordedReply, is_recording
 from synalign.llm.prompting.parsing import ParseFailure, parse
 from synalign.llm.prompting.schemas import RecordBatch
 from synalign.llm.validation import language
@@ -39,16 +39,16 @@ def rows() -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def replies() -> list[Entry]:
+def replies() -> list[RecordedReply]:
     path = FIXTURES / "demo.jsonl"
     assert is_recording(path)
     lines = path.read_text(encoding="utf-8").splitlines()
     assert json.loads(lines[0])["entries"] == len(lines) - 1
-    return [Entry(**json.loads(line)) for line in lines[1:]]
+    return [RecordedReply(**json.loads(line)) for line in lines[1:]]
 
 
 @pytest.fixture(scope="module")
-def written(replies: list[Entry]) -> list[str]:
+def written(replies: list[RecordedReply]) -> list[str]:
     """Every record of the recording, those that the rules refuse among them."""
     texts = []
     for reply in replies:
@@ -154,7 +154,7 @@ def test_demo_config_gives_every_label_a_meaning() -> None:
     assert (FIXTURES / config["sources"][0]["path"]).is_file()
 
 
-def test_recording_has_a_reply_for_every_selection(replies: list[Entry], written: list[str]) -> None:
+def test_recording_has_a_reply_for_every_selection(replies: list[RecordedReply], written: list[str]) -> None:
     steps = Counter(reply.step for reply in replies)
     assert set(steps) == {"reason", "generate"}
     assert min(steps.values()) >= 24
@@ -177,7 +177,7 @@ def test_recording_has_other_languages(written: list[str]) -> None:
     assert counts["nl"] == 1  # so that `language` has one to refuse
 
 
-def test_recording_holds_example_addresses_and_no_phone_numbers(replies: list[Entry]) -> None:
+def test_recording_holds_example_addresses_and_no_phone_numbers(replies: list[RecordedReply]) -> None:
     for reply in replies:
         assert set(re.findall(r"@([\w.-]*\w)", reply.reply)) <= {"example.com"}
         # A bank account is meant to be refused: a number that banks print in examples.

@@ -178,7 +178,7 @@ def _draw_lines(rows: list[dict[str, Any]], title: str, score: str, difference: 
         axes.locator_params(axis="x", nbins=3)
     right.axvline(0.0, color=_FAINT, linewidth=1.4, zorder=1.5)
     left.set_yticks([at for at, _ in places], names, color=_INK)
-    right.set_yticks([at for at, _ in places], [_told(row) for _, row in places], color=_INK)
+    right.set_yticks([at for at, _ in places], [_difference_text(row) for _, row in places], color=_INK)
     right.yaxis.tick_right()
     right.tick_params(axis="y", length=0)
     _head(figure, title, note)
@@ -203,12 +203,12 @@ def _dot(
 def _difference(row: dict[str, Any]) -> tuple[Any, ...]:
     """Return the difference of a row, its interval, and how it is drawn: filled where the interval leaves 0 out."""
     low, high = row["difference_low"], row["difference_high"]
-    told = low > 0 or high < 0
-    colour = _FAINT if not told else _COLOURS[0] if low > 0 else _COLOURS[1]
-    return row["difference"], low, high, colour, "o" if not told else "^" if low > 0 else "v", told
+    significant = low > 0 or high < 0
+    colour = _FAINT if not significant else _COLOURS[0] if low > 0 else _COLOURS[1]
+    return row["difference"], low, high, colour, "o" if not significant else "^" if low > 0 else "v", significant
 
 
-def _told(row: dict[str, Any]) -> str:
+def _difference_text(row: dict[str, Any]) -> str:
     if row["difference"] is None:
         return "reference"
     low, high = (f"{row[name]:+.3f}".replace("-", "\u2212") for name in ("difference_low", "difference_high"))

@@ -16,7 +16,7 @@ from typing import Any
 
 from synalign.errors import ModelRefusedError
 from synalign.llm.builtin import prompt_features
-from synalign.llm.builtin.prompt_features import Entry, Tokens, tokeniser
+from synalign.llm.builtin.prompt_features import PromptObject, Tokens, tokeniser
 from synalign.llm.transport.chat import ChatReply, ChatRequest
 from synalign.llm.validation.acceptance import Sources, normalise
 
@@ -76,7 +76,7 @@ def _answer(request: ChatRequest) -> dict[str, Any]:
         ]
         return {name: stated or prompt_features.describe(texts)}
     count = 1 if request.count is None else request.count
-    made = write(texts, count, int(request.call_id, 16), prompt_features.texts_of(parts.get("written", ())))
+    made = write_texts(texts, count, int(request.call_id, 16), prompt_features.texts_of(parts.get("written", ())))
     stated_label = _label(properties[name], prompt_features.asked_label(parts))
     return {name: [{"text": text} | stated_label for text in made]}
 
@@ -89,12 +89,12 @@ def _label(schema: Any, asked: str | None) -> dict[str, str]:
     return {"label": next(iter(item.get("enum", [])), "") if asked is None else asked}
 
 
-def _records(parts: dict[str, list[Entry]]) -> list[Entry]:
+def _records(parts: dict[str, list[PromptObject]]) -> list[PromptObject]:
     """Return the numbered records of a prompt."""
     return [entry for entry in parts.get("records", ()) if isinstance(entry.get("number"), int)]
 
 
-def _attributes(parts: dict[str, list[Entry]]) -> list[tuple[str, str, list[str]]]:
+def _attributes(parts: dict[str, list[PromptObject]]) -> list[tuple[str, str, list[str]]]:
     """Return name, kind and values of the attributes that a prompt asks for."""
     found = []
     for entry in parts.get("attributes", ()):
@@ -105,7 +105,9 @@ def _attributes(parts: dict[str, list[Entry]]) -> list[tuple[str, str, list[str]
     return found
 
 
-def _annotations(records: Sequence[Entry], attributes: Sequence[tuple[str, str, list[str]]]) -> list[dict[str, Any]]:
+def _annotations(
+    records: Sequence[PromptObject], attributes: Sequence[tuple[str, str, list[str]]]
+) -> list[dict[str, Any]]:
     return [
         {"number": entry["number"], "name": name, "value": prompt_features.state(name, kind, values, [text], "other")}
         for entry in records
@@ -114,7 +116,7 @@ def _annotations(records: Sequence[Entry], attributes: Sequence[tuple[str, str, 
     ]
 
 
-def write(texts: Sequence[str], count: int, seed: int, written: Iterable[str] = ()) -> list[str]:
+def write_texts(texts: Sequence[str], count: int, seed: int, written: Iterable[str] = ()) -> list[str]:
     """Return up to `count` distinct texts made of the words of `texts`, none a copy or near copy of one of them.
 
     None of them is among `written`, the texts of an earlier answer.

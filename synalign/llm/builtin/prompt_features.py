@@ -15,7 +15,7 @@ from typing import Any
 Tokens = list[str]
 
 #: A JSON object of a prompt.
-Entry = Mapping[str, Any]
+PromptObject = Mapping[str, Any]
 
 # Mean characters between spaces above which a script is taken for one that has no spaces between words.
 _LONG_WORD = 7
@@ -25,9 +25,9 @@ _CONTENT_WORD = 4
 _OTHERS = ("records", "written", "labels", "label", "attributes", "task")
 
 
-def sections(user: str) -> dict[str, list[Entry]]:
+def sections(user: str) -> dict[str, list[PromptObject]]:
     """Return the JSON objects of a prompt by the tag that they stand in; "" for those outside of all tags."""
-    found: defaultdict[str, list[Entry]] = defaultdict(list)
+    found: defaultdict[str, list[PromptObject]] = defaultdict(list)
     name = ""
     for line in map(str.strip, user.splitlines()):
         if line.startswith("<") and line.endswith(">"):
@@ -41,7 +41,7 @@ def sections(user: str) -> dict[str, list[Entry]]:
     return dict(found)
 
 
-def asked_label(parts: Mapping[str, Sequence[Entry]]) -> str | None:
+def asked_label(parts: Mapping[str, Sequence[PromptObject]]) -> str | None:
     """Return the label that a prompt asks for: that of the last line which has a label and no text, or None."""
     bare = [entry for entries in parts.values() for entry in entries if "text" not in entry]
     named = [entry["label"] for entry in bare if "label" in entry]
@@ -57,12 +57,12 @@ def demonstrations(user: str) -> list[str]:
     return texts_of(fitting if wanted is not None and len(fitting) >= 2 else shown)
 
 
-def texts_of(entries: Iterable[Entry]) -> list[str]:
+def texts_of(entries: Iterable[PromptObject]) -> list[str]:
     """Return the texts that the entries have, without empty ones."""
     return [text for entry in entries if (text := _text(entry))]
 
 
-def _text(entry: Entry) -> str:
+def _text(entry: PromptObject) -> str:
     text = entry.get("text")
     return text if isinstance(text, str) and text.strip() else ""
 
@@ -100,7 +100,7 @@ def state(name: str, kind: str, values: Sequence[str], texts: Sequence[str], oth
     return counted.get(name, counted["vocabulary"])
 
 
-def merges(entries: Iterable[Entry]) -> list[dict[str, str]]:
+def merges(entries: Iterable[PromptObject]) -> list[dict[str, str]]:
     """Return which values of the attributes of a prompt differ from another by case or a plural s only."""
     found: list[dict[str, str]] = []
     for entry in entries:

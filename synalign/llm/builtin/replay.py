@@ -28,7 +28,7 @@ _HEADER = "synalign_recording"
 
 
 @dataclass(frozen=True)
-class Entry:
+class RecordedReply:
     """One recorded reply. `model`: the one that gave it."""
 
     subject: str
@@ -56,7 +56,7 @@ class Recording:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._entries: dict[tuple[str, int | None], Entry] = {}
+        self._entries: dict[tuple[str, int | None], RecordedReply] = {}
         lines = [(number, line) for number, line in enumerate(_text(path).split("\n"), start=1) if line.strip()]
         declared = _declared(path, lines[0][1] if lines else "")
         for number, line in lines[1:]:
@@ -77,11 +77,11 @@ class Recording:
         return len(self._entries)
 
     @property
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[RecordedReply]:
         """The entries, in the order of the file."""
         return list(self._entries.values())
 
-    def find(self, subject: str, seed: int | None) -> Entry | None:
+    def find(self, subject: str, seed: int | None) -> RecordedReply | None:
         """Return the reply to a question: one with this seed, else one without a seed."""
         return self._entries.get((subject, seed)) or self._entries.get((subject, None))
 
@@ -135,7 +135,7 @@ class ReplayModel:
         """Do nothing: the file was read as a whole."""
 
 
-def recording_text(entries: Iterable[Entry]) -> str:
+def recording_text(entries: Iterable[RecordedReply]) -> str:
     """Return the text of a recording, sorted by step, subject and seed: the same entries always give the same text."""
     ordered = sorted(entries, key=lambda entry: entry.order)
     header = {_HEADER: VERSION, "entries": len(ordered)}
@@ -208,7 +208,7 @@ def _declared(path: Path, line: str) -> int | None:
     return entries
 
 
-def _entry(line: str, where: str) -> Entry:
+def _entry(line: str, where: str) -> RecordedReply:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -216,7 +216,7 @@ def _entry(line: str, where: str) -> Entry:
     if not isinstance(found, dict) or not found.get("subject") or "reply" not in found:
         raise ConfigError(f"{where}: not an entry of a recording: it needs 'subject' and 'reply'.")
     # null stands for what is not known, whatever the kind.
-    given = {field.name: found[field.name] for field in fields(Entry) if found.get(field.name) is not None}
+    given = {field.name: found[field.name] for field in fields(RecordedReply) if found.get(field.name) is not None}
     for name, value in given.items():
         number = name in ("seed", "prompt_tokens", "completion_tokens")
         if number and not (type(value) is int and value >= 0):
@@ -225,4 +225,4 @@ def _entry(line: str, where: str) -> Entry:
             raise ConfigError(f"{where}: {name!r} must be a text, not {value!r}.")
     if "reply" not in given:
         raise ConfigError(f"{where}: 'reply' must be the reply's text, not null.")
-    return Entry(**given)
+    return RecordedReply(**given)

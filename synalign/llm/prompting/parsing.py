@@ -72,13 +72,13 @@ def parse(raw: str, model: type[M]) -> Parsed[M] | ParseFailure:
     for region in regions:
         found = _parse_region(region, model)
         if isinstance(found, Parsed):
-            return found if all(problem.raw for problem in found.problems) else _told(found, raw)
+            return found if all(problem.raw for problem in found.problems) else _with_raw(found, raw)
         failures.append(found)
-    told = next((failure for failure in failures if failure.reason != "not_json"), failures[0])
-    return replace(told, raw=raw)
+    reported = next((failure for failure in failures if failure.reason != "not_json"), failures[0])
+    return replace(reported, raw=raw)
 
 
-def _told(found: Parsed[M], raw: str) -> Parsed[M]:
+def _with_raw(found: Parsed[M], raw: str) -> Parsed[M]:
     """Have the broken items that could not be written out again show the whole reply."""
     problems = (
         replace(problem, raw=raw) if problem.reason == "broken_item" and not problem.raw else problem

@@ -111,11 +111,11 @@ def data_json(value: Any) -> str:
 def _source(template: str, folder: Path | None) -> tuple[str, str]:
     """Return a template's source and how messages call it."""
     if template.endswith(".j2"):
-        return _read(Path(template)), template
+        return _read_template(Path(template)), template
     if folder is not None and _NAME.fullmatch(template):
         own = folder / f"{template}.j2"
         if os.path.lexists(own):  # a link that leads nowhere is an error, and no reason to take the shipped prompt
-            return _read(own), str(own)
+            return _read_template(own), str(own)
     if template in shipped():
         name = f"prompts/{template}.j2"
         return resources.text(name), name
@@ -132,7 +132,7 @@ def _names(root: Path) -> list[str]:
     return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.j2"))
 
 
-def _read(path: Path) -> str:
+def _read_template(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The gate that every request passes on its way to an endpoint: concurrency, rates, pauses. One event loop has it."""
+"""Admission control: when a request may be sent to an endpoint, by its concurrency, rates and pauses."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from synalign.llm.transport.limits import AdaptiveLimit, Allowance, Breaker
 _TELL = 5.0
 # Seconds without an answer after which refusals of too many requests may open the breaker.
 _QUIET = 1.0
-# Requests are spread over this part of a round trip, but are no more than so many seconds apart: in heaps all of them
-# wait for this processor, and more are refused. Timers are coarse, so what is so many seconds late is made up for.
+# Requests are spread over this part of a round trip, but are no more than so many seconds apart: in bursts all of
+# them wait for this processor, and more are refused. Timers are coarse: up to _BUNCH seconds of delay are made up for.
 _SPREAD, _APART, _BUNCH = 0.9, 0.002, 0.003
-# How far one request moves the round trip.
+# Weight of one request in the smoothed round trip.
 _SMOOTH = 1 / 16
 
 
 @dataclass(frozen=True)
-class Entry:
-    """When a request was let in, and the note of the tokens that were taken for it."""
+class Admitted:
+    """A request that was admitted: when, and the entry of its tokens in `Allowance`, to be corrected by `settle`."""
 
     at: float
     taken: list[float] | None
 
 
-class Gate:
-    """Lets requests through, as many as the endpoint can take. `notice` is told what a user should know."""
+class Admission:
+    """Admits as many requests as the endpoint can take. Used in one event loop; `notice` is called with what a user
+    should know, such as a pause."""
 
     def __init__(self, settings: Llm, notice: Callable[[str], None]) -> None:
         self._limit = AdaptiveLimit(settings.concurrency)
@@ -43,7 +44,7 @@ class Gate:
         self._patience = settings.patience
         self._paused_until = 0.0
         self._refusals: deque[float] = deque(maxlen=2)  # until when the last two asked to wait
-        self._waiting: deque[tuple[float, asyncio.Future[Entry]]] = deque()
+        self._waiting: deque[tuple[float, asyncio.Future[Admitted]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._round_trip = 0.0  # seconds of one request, smoothed
         self._next = 0.0  # when the next may enter, where they are spread out
@@ -51,23 +52,23 @@ class Gate:
         self._silent_since = time.monotonic()
         self.under_way = 0
 
-    async def enter(self, tokens: float, *, again: bool = False) -> Entry:
+    async def enter(self, tokens: float, *, again: bool = False) -> Admitted:
         """Wait for a place for a request of about so many tokens. One that is tried again comes before new ones."""
         if not self._waiting and self._delay(tokens) == 0.0:
             return self._admit(tokens)
-        place: asyncio.Future[Entry] = asyncio.get_running_loop().create_future()
+        place: asyncio.Future[Admitted] = asyncio.get_running_loop().create_future()
         (self._waiting.appendleft if again else self._waiting.append)((tokens, place))
-        self._pump()
+        self._admit_waiting()
         try:
             return await place
         except asyncio.CancelledError:
             if place.done() and not place.cancelled():
                 self.under_way -= 1
-            self._pump()
+            self._admit_waiting()
             raise
 
-    def answered(self, entry: Entry, used: float | None) -> None:
-        """A request that was let in is done: the endpoint answered. `used`: its tokens, where they are known."""
+    def answered(self, entry: Admitted, used: float | None) -> None:
+        """An admitted request ended: the endpoint answered. `used`: its tokens, where they are known."""
         self._limit.answered(self.under_way)
         now = self._silent_since = time.monotonic()
         self._round_trip += _SMOOTH * (now - entry.at - self._round_trip)
@@ -80,7 +81,7 @@ class Gate:
         self._leave()
 
     def failed(self, error: ModelUnavailableError) -> None:
-        """A request that was let in is done: the endpoint did not answer it."""
+        """An admitted request ended: the endpoint did not answer it."""
         now = time.monotonic()
         others = self.under_way > 1
         if error.overloaded:
@@ -97,13 +98,13 @@ class Gate:
         self._leave()
 
     def refused(self) -> None:
-        """A request that was let in is done: the endpoint understood it and would not answer it."""
+        """An admitted request ended: the endpoint understood it and would not answer it."""
         self._breaker.answered()
         self._silent_since = time.monotonic()
         self._leave()
 
     def leave(self) -> None:
-        """A request that was let in is done, and nothing is learned from it."""
+        """An admitted request ended, and nothing is learned from it."""
         self._leave()
 
     @property
@@ -126,16 +127,16 @@ class Gate:
 
     def _leave(self) -> None:
         self.under_way -= 1
-        self._pump()
+        self._admit_waiting()
 
-    def _admit(self, tokens: float) -> Entry:
+    def _admit(self, tokens: float) -> Admitted:
         now = time.monotonic()
         self.under_way += 1
         apart = min(_APART, _SPREAD * self._round_trip / self._limit.value)
         self._next = max(self._next, now - _BUNCH) + apart
         if self._requests is not None:
             self._requests.take(1, now)
-        return Entry(now, None if self._tokens is None else self._tokens.take(tokens, now))
+        return Admitted(now, None if self._tokens is None else self._tokens.take(tokens, now))
 
     def _delay(self, tokens: float) -> float | None:
         """Return the seconds until a request may enter, or None until another one leaves."""
@@ -149,7 +150,7 @@ class Gate:
             waits.append(self._tokens.wait(tokens, now))
         return max(0.0, *waits)
 
-    def _pump(self) -> None:
+    def _admit_waiting(self) -> None:
         """Let in those that may enter now, and come back when the next may."""
         if self._timer is not None:
             self._timer.cancel()
@@ -163,7 +164,7 @@ class Gate:
             if delay is None:
                 return
             if delay > 0.0:
-                self._timer = asyncio.get_running_loop().call_later(delay, self._pump)
+                self._timer = asyncio.get_running_loop().call_later(delay, self._admit_waiting)
                 return
             self._waiting.popleft()
             place.set_result(self._admit(tokens))

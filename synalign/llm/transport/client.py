@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from synalign.config import Llm
 from synalign.errors import ConfigError, ModelAuthError, ModelError, ModelRefusedError, ModelUnavailableError
 from synalign.llm.transport.chat import ChatReply, ChatRequest, attempted
-from synalign.llm.transport.client_pool import Lanes
+from synalign.llm.transport.client_pool import ClientPool
 from synalign.llm.transport.endpoints import VARIABLE, canonical_base_url
 from synalign.llm.transport.wire import ForeignReplyError, read_completion, read_embeddings
 
@@ -91,7 +91,7 @@ class OpenAIChat:
         self._endpoint = Endpoint(settings.base_url, settings.api_key_env, environ)
         library = _http_library(openai.DefaultAsyncHttpxClient)
         certificates = library.create_ssl_context()  # read once: it takes longer than all else of a client
-        self._lanes = Lanes(
+        self._pool = ClientPool(
             lambda: openai.AsyncOpenAI(
                 api_key=self._endpoint.key,
                 base_url=self._endpoint.base_url,
@@ -123,7 +123,7 @@ class OpenAIChat:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._lanes.close()
+        await self._pool.close()
 
     async def _negotiate(
         self, request: ChatRequest, started: float, spent: int, refusal: _FormatRefusedError
@@ -147,7 +147,7 @@ class OpenAIChat:
         try:
             # The client's own limit is on silence: a reply that trickles would be waited for without end.
             async with asyncio.timeout(self._timeout):
-                with self._lanes.client() as client:
+                with self._pool.client() as client:
                     # Not chat.completions.create: converting the body and the reply by their types takes that longer
                     # than all else that is done here, and the reply is validated anyway.
                     body = chat_body(request, MODES[mode], self._endpoint)

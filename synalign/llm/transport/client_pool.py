@@ -19,36 +19,36 @@ C = TypeVar("C", bound=Closable)
 
 #: Requests under way in one client, beyond which another one is made. At each request a client's pool looks at all of
 #: its connections: with 64 in one, that took as long as sending the request.
-PER_LANE = 12
+REQUESTS_PER_CLIENT = 12
 
 
 @dataclass
-class _Lane(Generic[C]):
+class _PooledClient(Generic[C]):
     client: C
     under_way: int = 0
 
 
-class Lanes(Generic[C]):
-    """Clients that are made when they are needed. One event loop has it."""
+class ClientPool(Generic[C]):
+    """Makes a client when all others are busy. Used in one event loop."""
 
     def __init__(self, make: Callable[[], C]) -> None:
         self._make = make
-        self._lanes = [_Lane(make())]
+        self._clients = [_PooledClient(make())]
 
     @contextmanager
     def client(self) -> Iterator[C]:
         """Lend the first client that has room."""
-        lane = next((lane for lane in self._lanes if lane.under_way < PER_LANE), None)
-        if lane is None:
-            lane = _Lane(self._make())
-            self._lanes.append(lane)
-        lane.under_way += 1
+        pooled = next((pooled for pooled in self._clients if pooled.under_way < REQUESTS_PER_CLIENT), None)
+        if pooled is None:
+            pooled = _PooledClient(self._make())
+            self._clients.append(pooled)
+        pooled.under_way += 1
         try:
-            yield lane.client
+            yield pooled.client
         finally:
-            lane.under_way -= 1
+            pooled.under_way -= 1
 
     async def close(self) -> None:
         """Close the connections of all."""
-        for lane in self._lanes:
-            await lane.client.close()
+        for pooled in self._clients:
+            await pooled.client.close()

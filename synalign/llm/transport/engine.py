@@ -20,7 +20,7 @@ from typing import Any
 
 from synalign.config import Llm
 from synalign.errors import BudgetError, ModelAuthError, ModelError, ModelRefusedError, ModelUnavailableError
-from synalign.llm.transport.admission import Entry, Gate
+from synalign.llm.transport.admission import Admission, Admitted
 from synalign.llm.transport.chat import CallFailure, ChatModel, ChatReply, ChatRequest, Outcome
 from synalign.llm.transport.interrupt import held_interrupt
 
@@ -85,19 +85,19 @@ def run_calls(
     unique = list({request.call_id: request for request in requests}.values())
     if not unique:
         return
-    outbox: SimpleQueue[_Letter | None] = SimpleQueue()
-    calls = _Calls(unique, outbox, settings, answered, grant is not None)
+    events: SimpleQueue[_Event | None] = SimpleQueue()
+    calls = _Calls(unique, events, settings, answered, grant is not None)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="synalign-llm", daemon=True)
-    desk = _Desk(calls, loop, on_results, grant, notice)
-    with held_interrupt(outbox) as interrupt:
+    consumer = _ResultConsumer(calls, loop, on_results, grant, notice)
+    with held_interrupt(events) as interrupt:
         thread.start()
         work = asyncio.run_coroutine_threadsafe(calls.run(model_factory), loop)
-        work.add_done_callback(lambda _: outbox.put(None))
+        work.add_done_callback(lambda _: events.put(None))
         presses = 0
         try:
-            while not (work.done() and outbox.empty()):
-                desk.take(outbox)
+            while not (work.done() and events.empty()):
+                consumer.take(events)
                 if interrupt.presses > presses:
                     presses = interrupt.presses
                     loop.call_soon_threadsafe(calls.drain if presses == 1 else calls.stop)
@@ -110,14 +110,14 @@ def run_calls(
             thread.join(timeout=_GRACE)
             if not thread.is_alive():
                 loop.close()
-    release(desk.granted - calls.billed)
+    release(consumer.granted - calls.billed)
     if interrupt.presses:
         raise KeyboardInterrupt
     work.result()
 
 
 @dataclass(frozen=True)
-class _Letter:
+class _Event:
     """What goes to the caller's thread: an outcome, a request that wants a grant, or a notice."""
 
     outcome: Outcome | None = None
@@ -125,7 +125,7 @@ class _Letter:
     notice: str | None = None
 
 
-class _Desk:
+class _ResultConsumer:
     """The part of `run_calls` that lives in the caller's thread."""
 
     def __init__(
@@ -141,24 +141,24 @@ class _Desk:
         self._wanted: deque[tuple[ChatRequest, asyncio.Future[bool]]] = deque()
         self.granted: set[str] = set()  # requests that were granted and have not ended
 
-    def take(self, outbox: SimpleQueue[_Letter | None]) -> None:
-        """Take all letters there are; wait a moment for the first."""
+    def take(self, events: SimpleQueue[_Event | None]) -> None:
+        """Handle all events that are there; wait a moment for the first."""
         outcomes: list[Outcome] = []
         with contextlib.suppress(Empty):
-            letter = outbox.get(timeout=_POLL)
+            event = events.get(timeout=_POLL)
             time.sleep(_GATHER)
             while True:
-                if letter is not None and letter.outcome is not None:
-                    outcomes.append(letter.outcome)
-                elif letter is not None and letter.wanted is not None:
-                    self._wanted.append(letter.wanted)
-                elif letter is not None and letter.notice is not None:
-                    self._notice(letter.notice)
-                letter = outbox.get_nowait()
+                if event is not None and event.outcome is not None:
+                    outcomes.append(event.outcome)
+                elif event is not None and event.wanted is not None:
+                    self._wanted.append(event.wanted)
+                elif event is not None and event.notice is not None:
+                    self._notice(event.notice)
+                event = events.get_nowait()
         if outcomes:
             self._on_results(outcomes)
             self.granted -= {outcome.call_id for outcome in outcomes}
-            self._loop.call_soon_threadsafe(self._calls.taken, len(outcomes))
+            self._loop.call_soon_threadsafe(self._calls.made_durable, len(outcomes))
         if self._grant is not None:
             self._give(self._grant)
 
@@ -187,30 +187,30 @@ class _Calls:
     def __init__(
         self,
         requests: list[ChatRequest],
-        outbox: SimpleQueue[_Letter | None],
+        events: SimpleQueue[_Event | None],
         settings: Llm,
         answered: bool,
         metered: bool,
     ) -> None:
         self._waiting = iter(requests)
-        self._outbox = outbox
+        self._events = events
         self._settings = settings
         self._answered = answered
         self._metered = metered
-        self._gate = Gate(settings, lambda text: outbox.put(_Letter(notice=text)))
+        self._admission = Admission(settings, lambda text: events.put(_Event(notice=text)))
         self._tasks: set[asyncio.Task[None]] = set()
         self._sender: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
-        self._room = asyncio.Event()
-        self._untaken = self._given_up = self._refused = 0
+        self._drained = asyncio.Event()
+        self._not_durable = self._given_up = self._refused = 0
         self._stopping = False
         self.sending: set[asyncio.Task[Any] | None] = set()  # those whose request is with the endpoint
         self.billed: set[str] = set()  # requests that may have been billed
 
-    def taken(self, count: int) -> None:
+    def made_durable(self, count: int) -> None:
         """So many outcomes are durable; called inside the loop."""
-        self._untaken -= count
-        self._room.set()
+        self._not_durable -= count
+        self._drained.set()
 
     def drain(self) -> None:
         """Send nothing more, and let what is under way end; called inside the loop."""
@@ -247,9 +247,9 @@ class _Calls:
         # More than may be with the endpoint at once: those that wait for their next try hold nobody up.
         places = asyncio.Semaphore(2 * self._settings.concurrency)
         for request in self._waiting:
-            while self._untaken >= self._settings.concurrency:
-                self._room.clear()
-                await self._room.wait()
+            while self._not_durable >= self._settings.concurrency:
+                self._drained.clear()
+                await self._drained.wait()
             await places.acquire()
             task = asyncio.create_task(self._work(model, request))
             self._tasks.add(task)
@@ -271,15 +271,15 @@ class _Calls:
 
     async def _work(self, model: ChatModel, request: ChatRequest) -> None:
         outcome = await self._outcome(model, request)
-        self._untaken += 1
-        self._outbox.put(_Letter(outcome))
+        self._not_durable += 1
+        self._events.put(_Event(outcome))
         self._count(outcome)
 
     async def _outcome(self, model: ChatModel, request: ChatRequest) -> Outcome:
         """Send a request until it is answered, refused or given up.
 
-        The loop is our own, not a library's: what a failed try means for the next one hangs on the gate, the budget and
-        what became of all other requests.
+        The loop is our own, not a library's: what a failed try means for the next one depends on admission, the
+        budget and what became of all other requests.
         """
         started, spent, tries, uncertain, granted = time.perf_counter(), 0, 0, False, False
         tokens = request.most_prompt_tokens / _BYTES_A_TOKEN + (request.max_tokens or 0)
@@ -288,7 +288,7 @@ class _Calls:
                 await self._granted(request)
                 granted = True
             # In an outage others try first: those that fail may be the reason of it.
-            entry = await self._gate.enter(tokens, again=tries > 0 and not self._gate.outage)
+            entry = await self._admission.enter(tokens, again=tries > 0 and not self._admission.outage)
             self.billed.add(request.call_id)
             tries += 1
             try:
@@ -314,38 +314,38 @@ class _Calls:
         """Return whether a request is given up that has just failed."""
         if self._stopping or (error.retry_after or 0.0) > self._settings.patience:
             return True
-        if self._answered and self._gate.outage:
-            return self._gate.silence > self._settings.patience
+        if self._answered and self._admission.outage:
+            return self._admission.silence > self._settings.patience
         return self._hopeless or tries >= self._settings.max_attempts
 
     @property
     def _hopeless(self) -> bool:
-        return not self._answered and self._gate.outage > _HOPELESS
+        return not self._answered and self._admission.outage > _HOPELESS
 
-    async def _send(self, model: ChatModel, request: ChatRequest, entry: Entry) -> ChatReply:
-        """Send a request that was let in, and tell the gate what came of it."""
+    async def _send(self, model: ChatModel, request: ChatRequest, entry: Admitted) -> ChatReply:
+        """Send an admitted request, and report to the admission control what came of it."""
         task = asyncio.current_task()
         self.sending.add(task)
         try:
             reply = await model.complete(request)
         except ModelUnavailableError as error:
-            self._gate.failed(error)
+            self._admission.failed(error)
             raise
         except ModelRefusedError:
-            self._gate.refused()
+            self._admission.refused()
             raise
         except BaseException:
-            self._gate.leave()
+            self._admission.leave()
             raise
         finally:
             self.sending.discard(task)
         known = reply.prompt_tokens is not None and reply.completion_tokens is not None
-        self._gate.answered(entry, (reply.prompt_tokens or 0) + (reply.completion_tokens or 0) if known else None)
+        self._admission.answered(entry, (reply.prompt_tokens or 0) + (reply.completion_tokens or 0) if known else None)
         return reply
 
     async def _granted(self, request: ChatRequest) -> None:
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._outbox.put(_Letter(wanted=(request, answer)))
+        self._events.put(_Event(wanted=(request, answer)))
         if not await answer:
             raise BudgetError("The next request could pass the budget.")
 
@@ -368,11 +368,11 @@ class _Calls:
                 f"Nothing was answered and {self._given_up} given up after at most {self._settings.max_attempts} tries "
                 f"each, so the rest was not sent. The last: {outcome.message} Run the step again to go on."
             )
-        if outcome.retryable and self._gate.silence > self._settings.patience:
+        if outcome.retryable and self._admission.silence > self._settings.patience:
             raise ModelUnavailableError(
-                f"Nothing was answered for {self._gate.silence:.0f} s (llm.patience is {self._settings.patience:g}), "
-                f"so the rest was not sent. The last: {outcome.message} What was received is kept; run the step again "
-                "to go on."
+                f"Nothing was answered for {self._admission.silence:.0f} s (llm.patience is "
+                f"{self._settings.patience:g}), so the rest was not sent. The last: {outcome.message} What was "
+                "received is kept; run the step again to go on."
             )
 
 

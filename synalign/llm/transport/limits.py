@@ -1,6 +1,6 @@
 """What holds requests back: an adaptive limit on those under way, allowances a minute, and a circuit breaker.
 
-Plain objects that are told of events and asked for numbers; time is handed in, in seconds. `gate` puts them together.
+Plain objects without a clock: callers report events and pass the time in seconds. `admission` combines them.
 The limit follows TCP's additive increase with a remembered ceiling (Jain and Chiu 1989; CUBIC, RFC 9438).
 """
 
@@ -14,7 +14,7 @@ BREAK_AFTER = 10
 
 # The limit to begin with, and how fast it grows below its ceiling: by this share of itself in each round trip.
 _START, _RECOVER = 64, 1 / 8
-# How much each answer adds before the first refusal: more would be refused in heaps where answers come together.
+# How much each answer adds before the first refusal: more would be refused in bursts where answers come together.
 _FIRST = 1 / 4
 # How far a refusal moves the ceiling, and how fast the ceiling rises while there is none.
 _FORGET, _RISE = 1 / 2, 1 / 8

@@ -83,7 +83,7 @@ _FOUR_DIGITS = re.compile(r"\d\D{0,6}\d\D{0,6}\d\D{0,6}\d")
 
 
 @dataclass(frozen=True)
-class Found:
+class PersonalDatum:
     """One piece of personal data: its kind, where it stands in the text, and the characters there."""
 
     kind: PersonalKind
@@ -98,7 +98,7 @@ class Found:
         return self.kind == "email" and _RESERVED.search(domain) is not None
 
 
-def find(text: str, kinds: Collection[PersonalKind]) -> list[Found]:
+def find(text: str, kinds: Collection[PersonalKind]) -> list[PersonalDatum]:
     """Return the personal data of the given kinds in a text, in order and without overlap.
 
     What is plainly of another kind is not taken for one of these: the digits of an IBAN are no phone number, whether
@@ -106,11 +106,11 @@ def find(text: str, kinds: Collection[PersonalKind]) -> list[Found]:
     """
     if not kinds or not _CAN_HOLD.search(text):
         return []
-    taken: list[Found] = []
+    taken: list[PersonalDatum] = []
     for kind in _ORDER:
         for start, end in _FINDERS[kind](text):
             if all(end <= other.start or start >= other.end for other in taken):
-                taken.append(Found(kind, start, end, text[start:end]))
+                taken.append(PersonalDatum(kind, start, end, text[start:end]))
     return sorted((item for item in taken if item.kind in kinds), key=lambda item: item.start)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from synalign.errors import ConfigError, StoreError, UsageError
-from synalign.llm.builtin.replay import Entry, Recording, is_recording, recording_text
+from synalign.llm.builtin.replay import RecordedReply, Recording, is_recording, recording_text
 from synalign.steps.core.context import Context
 from synalign.store.lake.journal import now
 from synalign.store.ledger.ledger import COMPLETE
@@ -86,10 +86,10 @@ def _check_place(path: Path, overwrite: bool) -> None:
 def _calls(context: Context) -> list[dict[str, Any]]:
     """Return all calls of the workspace, each once."""
     folded = context.lake.read("calls").to_pylist()
-    return folded + context.ledger.rows_but([row["call_id"] for row in folded]).to_pylist()
+    return folded + context.ledger.rows_except([row["call_id"] for row in folded]).to_pylist()
 
 
-def _entries(context: Context, rows: Sequence[Mapping[str, Any]]) -> list[Entry]:
+def _entries(context: Context, rows: Sequence[Mapping[str, Any]]) -> list[RecordedReply]:
     """Return one entry for each question that was asked, by subject and seed."""
     current = {step: context.journal.current(step) for step in {row["step"] for row in rows}}
 
@@ -113,9 +113,9 @@ class _Origins:
         self._root = context.root
         self._recording = cache(self._read_recording)
 
-    def entry(self, row: Mapping[str, Any]) -> Entry:
+    def entry(self, row: Mapping[str, Any]) -> RecordedReply:
         """Return a call as an entry."""
-        return Entry(
+        return RecordedReply(
             subject=row["subject"],
             reply=row["reply"],
             seed=row["seed"],

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from synalign.config import Accept
 from synalign.errors import ModelRefusedError
-from synalign.llm.builtin.ngram import NgramModel, write
+from synalign.llm.builtin.ngram import NgramModel, write_texts
 from synalign.llm.builtin.prompt_features import describe, merges, sections, state
 from synalign.llm.prompting import prompts
 from synalign.llm.prompting.parsing import Parsed, parse
@@ -80,7 +80,7 @@ def test_a_model_of_order_2_keeps_pairs_that_only_occur_together() -> None:
         f"the {adjective} phone is {verdict}" for adjective in ("old", "new", "big") for verdict in ("ok", "bad", "fun")
     ]
     texts.remove("the big phone is fun")
-    assert write([*texts, "my big phone is fun"], 1, seed=3)[0].split()[1:4] in (
+    assert write_texts([*texts, "my big phone is fun"], 1, seed=3)[0].split()[1:4] in (
         ["old", "phone", "is"],
         ["new", "phone", "is"],
         ["big", "phone", "is"],
@@ -207,8 +207,8 @@ def test_records_state_the_label_that_was_asked_for_if_the_schema_has_one(name: 
 
 
 def test_what_was_written_before_is_not_written_again() -> None:
-    first = write(ENGLISH, 5, seed=1)
-    assert not set(first) & set(write(ENGLISH, 5, seed=1, written=first))
+    first = write_texts(ENGLISH, 5, seed=1)
+    assert not set(first) & set(write_texts(ENGLISH, 5, seed=1, written=first))
     shown = bare("generate/records")["demonstrations"] * 2
     before = [record.text for record in answer("generate/records", RecordBatch, demonstrations=shown).records]
     after = answer("generate/records", RecordBatch, demonstrations=shown, written=before).records

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 
 from synalign.errors import ConfigError
-from synalign.llm.builtin.replay import Entry, Recording, ReplayModel, is_recording, recording_digest, recording_text
+from synalign.llm.builtin.replay import (
+    RecordedReply,
+    Recording,
+    ReplayModel,
+    is_recording,
+    recording_digest,
+    recording_text,
+)
 from synalign.llm.transport.chat import ChatReply, ChatRequest
 
 ASKED = ChatRequest("m", None, "s", "u", "reason", {"type": "object"}, seed=1, subject="a")
@@ -80,10 +87,10 @@ def test_a_recording_is_named_by_its_content(path: Path, tmp_path: Path) -> None
 
 def test_a_written_recording_is_sorted_and_comes_back(path: Path) -> None:
     entries = [
-        Entry("b", "x\ny\u2028\u00e9", seed=2, step="reason", model="m", prompt_tokens=4, completion_tokens=5),
-        Entry("b", "{}", seed=None, step="reason"),
-        Entry("z", "{}", seed=3, step="generate", finish_reason="length"),
-        Entry("a", "", seed=0, step="reason"),
+        RecordedReply("b", "x\ny\u2028\u00e9", seed=2, step="reason", model="m", prompt_tokens=4, completion_tokens=5),
+        RecordedReply("b", "{}", seed=None, step="reason"),
+        RecordedReply("z", "{}", seed=3, step="generate", finish_reason="length"),
+        RecordedReply("a", "", seed=0, step="reason"),
     ]
     text = recording_text(entries)
     assert text == recording_text(reversed(entries))

@@ -1,4 +1,4 @@
-"""The gate lets in as many as may enter, in order, and never loses count; pauses are obeyed and told."""
+"""Admission lets in as many as may enter, in order, and never loses count; pauses are obeyed and told."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from synalign.config import Llm
 from synalign.errors import ModelUnavailableError
 from synalign.llm.transport import limits
-from synalign.llm.transport.admission import Entry, Gate
+from synalign.llm.transport.admission import Admission, Admitted
 from synalign.llm.transport.limits import BREAK_AFTER
 
 
-def gate(told: list[str] | None = None, **values: Any) -> Gate:
-    return Gate(Llm(model="m", **values), (told if told is not None else []).append)
+def admission(told: list[str] | None = None, **values: Any) -> Admission:
+    return Admission(Llm(model="m", **values), (told if told is not None else []).append)
 
 
 def within(seconds: float, work: Callable[[], Awaitable[Any]]) -> Any:
@@ -44,34 +44,34 @@ def busy(wait: float | None = None) -> ModelUnavailableError:
 
 def test_no_more_are_let_in_than_the_concurrency() -> None:
     async def work() -> None:
-        door = gate(concurrency=2)
-        await door.enter(1)
-        await door.enter(1)
-        third = asyncio.create_task(door.enter(1))
+        control = admission(concurrency=2)
+        await control.enter(1)
+        await control.enter(1)
+        third = asyncio.create_task(control.enter(1))
         await settle()
-        assert (door.under_way, third.done()) == (2, False)
-        door.answered(Entry(time.monotonic(), None), None)
+        assert (control.under_way, third.done()) == (2, False)
+        control.answered(Admitted(time.monotonic(), None), None)
         await settle()
-        assert (door.under_way, third.done()) == (2, True)
+        assert (control.under_way, third.done()) == (2, True)
 
     within(5, work)
 
 
 def test_those_that_wait_enter_in_order_and_those_tried_again_first() -> None:
     async def work() -> None:
-        door, order = gate(concurrency=1), list[str]()
-        await door.enter(1)
+        control, order = admission(concurrency=1), list[str]()
+        await control.enter(1)
 
         async def pass_through(name: str, again: bool) -> None:
-            await door.enter(1, again=again)
+            await control.enter(1, again=again)
             order.append(name)
-            door.answered(Entry(time.monotonic(), None), None)
+            control.answered(Admitted(time.monotonic(), None), None)
 
         tasks = []
         for name, again in (("a", False), ("b", False), ("c", True)):
             tasks.append(asyncio.create_task(pass_through(name, again)))
             await settle()
-        door.answered(Entry(time.monotonic(), None), None)
+        control.answered(Admitted(time.monotonic(), None), None)
         await asyncio.gather(*tasks)
         assert order == ["c", "a", "b"]
 
@@ -87,27 +87,27 @@ def test_no_place_is_lost_however_requests_end(concurrency: int, ends: list[tupl
     """At the end nobody is under way, and all that were not cancelled have been let in; places are never exceeded."""
 
     async def work() -> int:
-        door = gate(concurrency=concurrency)
+        control = admission(concurrency=concurrency)
         most = entered = 0
 
         async def one(ending: str) -> None:
             nonlocal most, entered
-            await door.enter(1)
+            await control.enter(1)
             entered += 1
-            most = max(most, door.under_way)
+            most = max(most, control.under_way)
             try:
                 await asyncio.sleep(0)
             except asyncio.CancelledError:
-                door.leave()
+                control.leave()
                 raise
             if ending == "answered":
-                door.answered(Entry(time.monotonic(), None), None)
+                control.answered(Admitted(time.monotonic(), None), None)
             elif ending == "failed" and entered % 3:
-                door.failed(busy())
+                control.failed(busy())
             elif ending == "refused":
-                door.refused()
+                control.refused()
             else:
-                door.leave()
+                control.leave()
 
         tasks = [asyncio.create_task(one(ending)) for ending, _ in ends]
         for number, (ending, late) in enumerate(ends):
@@ -116,7 +116,7 @@ def test_no_place_is_lost_however_requests_end(concurrency: int, ends: list[tupl
                     await asyncio.sleep(0)
                 tasks[number].cancel()
         done = await asyncio.gather(*tasks, return_exceptions=True)
-        assert door.under_way == 0
+        assert control.under_way == 0
         assert all(found is None or isinstance(found, asyncio.CancelledError) for found in done)
         assert entered >= sum(ending != "cancelled" for ending, _ in ends)
         return most
@@ -132,16 +132,16 @@ def test_a_pause_that_is_asked_for_holds_all_back_and_is_told() -> None:
 
     async def work() -> tuple[list[str], float]:
         told = list[str]()
-        door = gate(told, concurrency=8)
+        control = admission(told, concurrency=8)
         for _ in range(3):
-            await door.enter(1)
+            await control.enter(1)
         started = asyncio.get_running_loop().time()
-        door.failed(busy(5.05))
+        control.failed(busy(5.05))
         assert told == []
-        door.failed(busy(5.05))
+        control.failed(busy(5.05))
         assert len(told) == 1
         # Not waited for here: whoever comes now is not let in before the time.
-        waiting = asyncio.create_task(door.enter(1))
+        waiting = asyncio.create_task(control.enter(1))
         await asyncio.sleep(0.2)
         assert not waiting.done()
         waiting.cancel()
@@ -153,11 +153,11 @@ def test_a_pause_that_is_asked_for_holds_all_back_and_is_told() -> None:
 
 def test_one_alone_that_is_asked_to_wait_holds_back_all() -> None:
     async def work() -> float:
-        door, loop = gate(concurrency=8), asyncio.get_running_loop()
-        await door.enter(1)
+        control, loop = admission(concurrency=8), asyncio.get_running_loop()
+        await control.enter(1)
         started = loop.time()
-        door.failed(busy(0.3))
-        await asyncio.gather(*(door.enter(1) for _ in range(3)))
+        control.failed(busy(0.3))
+        await asyncio.gather(*(control.enter(1) for _ in range(3)))
         return loop.time() - started
 
     assert within(5, work) >= 0.29
@@ -165,10 +165,10 @@ def test_one_alone_that_is_asked_to_wait_holds_back_all() -> None:
 
 def test_no_pause_is_longer_than_the_patience() -> None:
     async def work() -> None:
-        door = gate(concurrency=8, patience=0.2)
-        await door.enter(1)
-        door.failed(busy(3600.0))
-        await door.enter(1)
+        control = admission(concurrency=8, patience=0.2)
+        await control.enter(1)
+        control.failed(busy(3600.0))
+        await control.enter(1)
 
     within(5, work)
 
@@ -176,23 +176,23 @@ def test_no_pause_is_longer_than_the_patience() -> None:
 def test_in_an_outage_one_request_at_a_time_tries() -> None:
     async def work() -> list[str]:
         told = list[str]()
-        door = gate(told, concurrency=16)
+        control = admission(told, concurrency=16)
         for _ in range(BREAK_AFTER):
-            await door.enter(1)
+            await control.enter(1)
         for _ in range(BREAK_AFTER):
-            door.failed(ModelUnavailableError("broken"))
-        tasks = [asyncio.create_task(door.enter(1)) for _ in range(5)]
+            control.failed(ModelUnavailableError("broken"))
+        tasks = [asyncio.create_task(control.enter(1)) for _ in range(5)]
         for _ in range(3):  # tries that fail
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.sleep(0.05)
-            assert door.under_way == 1
+            assert control.under_way == 1
             tasks = [task for task in tasks if not task.done()]
-            door.failed(ModelUnavailableError("broken"))
+            control.failed(ModelUnavailableError("broken"))
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        assert (door.under_way, door.outage > 0) == (1, True)
-        door.answered(Entry(time.monotonic(), None), None)
+        assert (control.under_way, control.outage > 0) == (1, True)
+        control.answered(Admitted(time.monotonic(), None), None)
         await asyncio.gather(*tasks)
-        assert (door.under_way, door.outage) == (1, 0.0)
+        assert (control.under_way, control.outage) == (1, 0.0)
         return told
 
     with pytest.MonkeyPatch.context() as patch:
@@ -205,14 +205,14 @@ def test_in_an_outage_one_request_at_a_time_tries() -> None:
 
 def test_a_refusal_is_a_sign_of_life() -> None:
     async def work() -> None:
-        door = gate(concurrency=16)
+        control = admission(concurrency=16)
         for number in range(3 * BREAK_AFTER):
-            await door.enter(1)
+            await control.enter(1)
             if number % 5 == 4:
-                door.refused()
+                control.refused()
             else:
-                door.failed(ModelUnavailableError("broken"))
-        assert door.outage == 0.0
+                control.failed(ModelUnavailableError("broken"))
+        assert control.outage == 0.0
 
     within(5, work)
 
@@ -221,11 +221,11 @@ def test_tokens_that_were_not_used_are_given_back() -> None:
     """1,000 tokens a minute: three estimates of 400 do not fit into two seconds; uses of 4 do."""
 
     async def work() -> int:
-        door, count = gate(concurrency=4, tokens_per_minute=1000), 0
+        control, count = admission(concurrency=4, tokens_per_minute=1000), 0
         for _ in range(5):
             async with asyncio.timeout(0.5):
-                entry = await door.enter(400)
-            door.answered(entry, 4)
+                entry = await control.enter(400)
+            control.answered(entry, 4)
             count += 1
         return count
 
@@ -234,11 +234,11 @@ def test_tokens_that_were_not_used_are_given_back() -> None:
 
 def test_tokens_that_are_not_known_count_as_estimated() -> None:
     async def work() -> None:
-        door = gate(concurrency=4, tokens_per_minute=1000)
-        door.answered(await door.enter(400), None)
+        control = admission(concurrency=4, tokens_per_minute=1000)
+        control.answered(await control.enter(400), None)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
-                await door.enter(400)
-        assert door.under_way == 0
+                await control.enter(400)
+        assert control.under_way == 0
 
     within(5, work)
