@@ -157,7 +157,7 @@ class Session(Reader):
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             from synalign.store.disk import atomic_write
 
-            atomic_write.write(path, text)
+            atomic_write.write_text(path, text)
         self.config = config
 
     @contextmanager

@@ -22,7 +22,7 @@ def workspace(blank: Path) -> sa.Workspace:
 
 @pytest.mark.parametrize("name", ["lance", "lance/real.lance", "ledger.sqlite", "synalign.toml", "catalog.duckdb"])
 def test_nothing_is_written_through_a_link_that_leads_out(name: str, workspace: sa.Workspace, tmp_path: Path) -> None:
-    workspace._ledger.prepare()
+    workspace._ledger.require_writable()
     workspace._ledger.close()
     outside = tmp_path / "outside"
     (workspace.path / name).rename(outside)

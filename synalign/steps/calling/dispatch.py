@@ -40,7 +40,7 @@ def send(context: Context, plan: Plan, settings: Llm, jobs: Sequence[Job]) -> di
         missing = [job for call_id, job in by_id.items() if call_id not in known]
         if not missing:
             return known
-        context.ledger.prepare()
+        context.ledger.require_writable()
         if settings.batch and not settings.model.startswith(FREE):
             send_batches(context, plan, settings, missing)
         else:

@@ -16,4 +16,4 @@ def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]
     """
     lines = [columns, ["---"] * len(columns), *rows]
     cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
-    atomic_write.write(path, "\n".join(f"| {' | '.join(line)} |" for line in cells) + "\n")
+    atomic_write.write_text(path, "\n".join(f"| {' | '.join(line)} |" for line in cells) + "\n")

@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from synalign.errors import ConfigError, StoreError
-from synalign.llm.builtin.replay import Entry, Recording, recording_text
+from synalign.llm.builtin.replay import RecordedReply, Recording, recording_text
 from synalign.steps.calling.recording import write_whole
 from synalign.steps.core.context import Context, Outcome
 from synalign.steps.forget import plan_file
@@ -20,7 +20,7 @@ from synalign.steps.forget.plan_file import ForgetPlan, Replacement
 from synalign.steps.forget.tombstones import forget_runs, keep_out
 from synalign.steps.forget.verify import Verification, verify
 from synalign.steps.lifecycle import publish
-from synalign.store.disk.byte_search import Needles
+from synalign.store.disk.byte_search import ByteSearch
 from synalign.store.lake.journal import Clock, Plan, now
 from synalign.store.lake.schemas import TABLES
 
@@ -97,7 +97,7 @@ def _as_table(replacement: Replacement) -> pa.Table:
 def _rewrite_recordings(context: Context, work: ForgetPlan) -> tuple[int, list[str]]:
     """Take the entries that answer forgotten calls, or quote records, out of recordings; return how many files that
     changed, and those that it could not be done in."""
-    needles, subjects = Needles(work.needles), set(work.subjects)
+    needles, subjects = ByteSearch(work.needles), set(work.subjects)
     changed, left = 0, []
     for name in work.recordings:
         path = context.root / name
@@ -113,7 +113,7 @@ def _rewrite_recordings(context: Context, work: ForgetPlan) -> tuple[int, list[s
     return changed, left
 
 
-def _kept(entries: Sequence[Entry], subjects: set[str], needles: Needles) -> list[Entry]:
+def _kept(entries: Sequence[RecordedReply], subjects: set[str], needles: ByteSearch) -> list[RecordedReply]:
     quoting = needles.held_by(pl.Series([entry.reply for entry in entries], dtype=pl.String)).to_list()
     return [
         entry for entry, quotes in zip(entries, quoting, strict=True) if not quotes and entry.subject not in subjects

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from synalign.store.disk.byte_search import said_by
+from synalign.store.disk.byte_search import quoted_in
 from synalign.store.lake.schemas import REAL, SYNTHETIC
 
 #: Only texts of at least so many characters count as quotations: a shorter one may have been written independently.
@@ -96,8 +96,8 @@ class Mentions:
     def alone(self, values: Iterable[str]) -> set[str]:
         """Return those of some values that stand in one of these texts and in no other one, in whatever case."""
         wanted = {value: value.lower() for value in values if len(value) >= 4}
-        theirs = said_by(sorted(set(wanted.values())), self._theirs)
-        anybody = said_by(sorted(theirs), self._others)
+        theirs = quoted_in(sorted(set(wanted.values())), self._theirs)
+        anybody = quoted_in(sorted(theirs), self._others)
         return {value for value, lower in wanted.items() if lower in theirs - anybody}
 
     def words(self) -> set[str]:
@@ -107,7 +107,7 @@ class Mentions:
     def unlike_others(self, texts: Iterable[str]) -> set[str]:
         """Return those of some texts that are long enough to be quotations, and stand in no other real text."""
         long = sorted({text for text in texts if text and len(text) >= QUOTATION})
-        return set(long) - said_by(long, self._others_exact)
+        return set(long) - quoted_in(long, self._others_exact)
 
 
 def _add_attributes(frames: Frames, found: Lineage, real: set[str], mentioned: Mentions) -> None:

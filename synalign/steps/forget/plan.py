@@ -30,7 +30,7 @@ from synalign.steps.forget.lineage import QUOTATION, Frames, Lineage, Mentions, 
 from synalign.steps.forget.plan_file import ForgetPlan, Removal, Replacement
 from synalign.steps.forget.tombstones import digests, known, last_forgotten, names_of, new_salt, salt_of
 from synalign.steps.lifecycle.gc import drop_unfinished
-from synalign.store.disk.byte_search import Needles, forms, said_by
+from synalign.store.disk.byte_search import ByteSearch, forms, quoted_in
 from synalign.store.lake.lake import is_in, quote
 from synalign.store.lake.schemas import REAL, SYNTHETIC, index_table, vectors_table
 
@@ -112,7 +112,7 @@ def plan(context: Context, names: Sequence[str]) -> ForgetPlan:
     # A forget removes records only: what the text of a document contains as well need not be removed elsewhere.
     remaining = pl.concat([others.select("id", "text"), written, documents(context)])
     texts = theirs["text"].unique().to_list()
-    shared = said_by(texts, remaining["text"])
+    shared = quoted_in(texts, remaining["text"])
     own = [text for text in texts if text not in shared]
     taken = set(remaining["id"].to_list())
     long_ids = [name for name in names if len(name) >= QUOTATION and name not in taken]
@@ -123,7 +123,7 @@ def plan(context: Context, names: Sequence[str]) -> ForgetPlan:
         for item in (text, redact(text))
         for form in forms(item, _WRITERS)
     ]
-    inside = said_by(long_ids, remaining["id"])
+    inside = quoted_in(long_ids, remaining["id"])
     needles = sorted(
         {*(name for name in long_ids if name not in inside), *(form for form in long if len(form) >= QUOTATION)}
     )
@@ -179,7 +179,7 @@ def _quoting(context: Context, redact: Callable[[str], str]) -> Callable[[Iterab
     """Return what finds the calls that hold one of some texts, as it is or redacted, in whatever JSON."""
 
     def quoting(texts: Iterable[str], vocabulary: bool) -> set[str]:
-        needles = Needles(form for text in texts for item in (text, redact(text)) for form in forms(item, _WRITERS))
+        needles = ByteSearch(form for text in texts for item in (text, redact(text)) for form in forms(item, _WRITERS))
         if not needles:
             return set()
         columns = ["call_id", "selection_id", *_SAID]
@@ -210,7 +210,7 @@ def _redactions(context: Context, theirs: pl.DataFrame, others: pl.DataFrame) ->
     """Return the placeholders of personal data that occurs in the forgotten texts alone."""
     rows = context.lake.read("redactions").to_pylist()
     originals = sorted({row["original"] for row in rows})
-    alone = said_by(originals, theirs["text"]) - said_by(originals, others["text"])
+    alone = quoted_in(originals, theirs["text"]) - quoted_in(originals, others["text"])
     return [row["placeholder"] for row in rows if row["original"] in alone]
 
 
@@ -347,7 +347,7 @@ def _counts(theirs: pl.DataFrame, found: Lineage, gone: dict[str, str], trained:
 def _notes(remaining: pl.DataFrame, shared: set[str], gone: dict[str, str], trained: set[str]) -> list[str]:
     notes = []
     if shared:
-        holding = remaining.filter(Needles(shared).held_by(remaining["text"]))["id"].to_list()
+        holding = remaining.filter(ByteSearch(shared).held_by(remaining["text"]))["id"].to_list()
         listed = ", ".join(map(repr, holding[:_SHOWN])) + (" ..." if len(holding) > _SHOWN else "")
         notes.append(
             f"{len(shared)} of the texts stand in {len(holding)} other records too, which stay: {listed}. Forget or "

@@ -82,7 +82,7 @@ def write(root: Path, work: ForgetPlan) -> None:
         StoreError: if it cannot be written. Nothing was changed then.
     """
     text = json.dumps(asdict(work), ensure_ascii=False, default=str)
-    atomic_write.write(root / PLAN_FILE, text, private=True)
+    atomic_write.write_text(root / PLAN_FILE, text, private=True)
 
 
 def read(root: Path) -> ForgetPlan | None:
@@ -116,6 +116,6 @@ def remove(root: Path) -> None:
     """
     try:
         (root / PLAN_FILE).unlink(missing_ok=True)
-        atomic_write.sync(root)
+        atomic_write.sync_folder(root)
     except OSError as error:
         raise StoreError(f"{root / PLAN_FILE} cannot be removed: {error}. It holds what was forgotten.") from error

@@ -13,7 +13,7 @@ from synalign.errors import StoreError
 from synalign.steps.calling.prompt_runner import PROMPTS
 from synalign.steps.core.context import Context
 from synalign.steps.forget.plan_file import PLAN_FILE, ForgetPlan
-from synalign.store.disk.byte_search import Needles
+from synalign.store.disk.byte_search import ByteSearch
 from synalign.store.lake.format import FORMAT_NAME
 from synalign.store.lake.schemas import ORIGINS
 from synalign.store.ledger.locks import CALLING, WRITING
@@ -37,7 +37,7 @@ def verify(context: Context, work: ForgetPlan, catalog: Path) -> Verification:
     Raises:
         StoreError: if a table, the ledger or the catalog still holds one, or rows that were to go; saying which.
     """
-    needles = Needles(work.needles, work.exact, work.whole, ("text",))
+    needles = ByteSearch(work.needles, work.exact, work.whole, ("text",))
     context.ledger.close()
     found = [*_in_tables(context, work, needles), *_in_ledger(context, needles)]
     if catalog.is_file():
@@ -62,7 +62,7 @@ def verify(context: Context, work: ForgetPlan, catalog: Path) -> Verification:
     return Verification(len(everything), sum(path.stat().st_size for path in everything), unknown, users)
 
 
-def _in_tables(context: Context, work: ForgetPlan, needles: Needles) -> Iterable[str]:
+def _in_tables(context: Context, work: ForgetPlan, needles: ByteSearch) -> Iterable[str]:
     lake = context.lake
     for removal in work.removals:
         if any(lake.count(removal.table, where) for where in removal.conditions()):
@@ -71,7 +71,7 @@ def _in_tables(context: Context, work: ForgetPlan, needles: Needles) -> Iterable
         if name in work.dropped:
             yield f"the table {name}"
         # Refused records are anybody's: one that is no longer than a word says nothing of whom it quotes.
-        looked_for = Needles(needles.texts, needles.exact) if name == "rejections" else needles
+        looked_for = ByteSearch(needles.texts, needles.exact) if name == "rejections" else needles
         for batch in lake.everything(name):
             for column in looked_for.in_rows(batch):
                 yield f"the column {column} of the table {name}"
@@ -79,15 +79,15 @@ def _in_tables(context: Context, work: ForgetPlan, needles: Needles) -> Iterable
             yield f"the file {path.relative_to(context.root)}, which may hold deleted rows"
 
 
-def _in_ledger(context: Context, needles: Needles) -> Iterable[str]:
+def _in_ledger(context: Context, needles: ByteSearch) -> Iterable[str]:
     for name, rows in context.ledger.everything():
         values = [value for row in rows for value in row if isinstance(value, str)]
         if needles.held_by(pl.Series(values, dtype=pl.String)).any():
             yield f"the table {name} of {context.ledger.path.name}"
 
 
-def _in_catalog(path: Path, needles: Needles) -> Iterable[str]:
-    bare = Needles(needles.texts, needles.exact)
+def _in_catalog(path: Path, needles: ByteSearch) -> Iterable[str]:
+    bare = ByteSearch(needles.texts, needles.exact)
     for name, batch in published.everything(path):
         if (bare if name == "rejections" else needles).in_rows(batch):
             yield name

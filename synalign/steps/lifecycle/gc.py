@@ -69,7 +69,7 @@ def _trim_ledger(context: Context) -> int:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-    return context.ledger.forget(folded)
+    return context.ledger.trim(folded)
 
 
 def _remove_unfinished_tables(root: Path, known: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""Writes a small file whole or not at all, durable on return."""
+"""Atomic writes: a file is replaced as a whole or left as it was, and is durable on return."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from synalign.store.disk.disk_errors import advice
 PARTIAL = ".partial"
 
 
-def write(path: Path, text: str, *, private: bool = False) -> None:
-    """Put a text in the place of a file, in one step. `private`: only this user may read it.
+def write_text(path: Path, text: str, *, private: bool = False) -> None:
+    """Write a text file atomically, replacing what was there. `private`: only this user may read it.
 
-    Half a surrogate pair, which is no text in UTF-8, is written so that `surrogatepass` reads it back.
+    Lone surrogates, which UTF-8 cannot hold, are written as Python's error handler `surrogatepass` does.
 
     Raises:
-        StoreError: if it cannot be written. The one that was there, if any, is unchanged then.
+        StoreError: if it cannot be written. A file that was there is unchanged then.
     """
     temporary = path.with_name(path.name + PARTIAL)
     try:
@@ -30,15 +30,15 @@ def write(path: Path, text: str, *, private: bool = False) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        sync(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         with suppress(OSError):  # What stands in the way is said below.
             temporary.unlink(missing_ok=True)
         raise StoreError(f"{path} cannot be written: {error}. What was there is unchanged.{advice(error)}") from error
 
 
-def sync(folder: Path) -> None:
-    """Make what was put into, or taken out of, a folder durable, where a folder can be opened."""
+def sync_folder(folder: Path) -> None:
+    """Make what was added to or removed from a folder durable (fsync), on systems where a folder can be opened."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -1,6 +1,6 @@
-"""Searches what was decoded for texts: columns of any depth, bytes of files. Nothing here knows where they come from.
+"""Searches for many texts at once: in columns, nested ones included, and in the bytes of files.
 
-All texts are looked for at once (Aho-Corasick), so that a thousand take about as long as one.
+Aho-Corasick finds all texts in one pass, so that a thousand take about as long as one.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _TEXTUAL = (
 )
 
 
-class Needles:
-    """Texts to look for, each exactly as it is given.
+class ByteSearch:
+    """A set of texts to search for, matched as substrings, case included.
 
     Args:
         texts: what to look for; empty ones are left out.
-        exact: texts that count only where a value is just that, in any column.
-        whole: texts that count only where a value of a column called one of `columns` is just that.
+        exact: texts that match whole values only, in any column.
+        whole: texts that match whole values of the columns named in `columns` only.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class Needles:
         return bool(self.texts or self._whole)
 
     def held_by(self, values: pl.Series) -> pl.Series:
-        """Return for each value of a column of text whether it holds one of the texts, bool."""
+        """Return for each value of a text column whether it contains one of the texts, as booleans."""
         held = values.is_in(self.exact)
         if self.texts:
             held |= values.str.contains_any(self.texts)
         return held.fill_null(False)
 
     def in_rows(self, rows: pa.Table | pa.RecordBatch) -> list[str]:
-        """Return the names of the columns in which one of the texts stands, at any depth."""
+        """Return the names of the columns that contain one of the texts, in nested values too."""
         found = []
         for name, column in zip(rows.schema.names, rows.columns, strict=True):
             chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
@@ -74,7 +74,7 @@ class Needles:
         return bool(whole or self.held_by(series).any())
 
     def in_file(self, path: Path) -> bool:
-        """Return whether one of the texts stands in the bytes of a file, in UTF-8. A compressed file hides them."""
+        """Return whether the bytes of a file contain one of the texts in UTF-8. Compressed data is not unpacked."""
         if not self.texts:
             return False
         overlap = max(len(text) for text in self._bytes) - 1
@@ -88,8 +88,8 @@ class Needles:
         return False
 
     def only_across(self, path: Path, values: Iterable[str]) -> bool:
-        """Return whether each place of a file where one of the texts stands is the end of one of `values` and the
-        beginning of another: files hold the values of a column side by side, with nothing between them."""
+        """Return whether every match in a file only arises where one of `values` ends and another begins: Lance and
+        Parquet store the values of a column side by side, with nothing between them."""
         whole = {value.encode("utf-8", "surrogatepass") for value in values if value}
         sizes = sorted({len(value) for value in whole})
         texts = [text.encode("latin-1") for text in self._bytes]
@@ -103,7 +103,7 @@ class Needles:
 
 
 def leaves(array: pa.Array) -> Iterator[pa.Array]:
-    """Yield the arrays of text and of bytes within an array, at any depth."""
+    """Yield the text and binary arrays nested in an array."""
     kind = array.type
     if pa.types.is_dictionary(kind):
         yield from leaves(array.dictionary)
@@ -123,14 +123,13 @@ def leaves(array: pa.Array) -> Iterator[pa.Array]:
 
 
 def forms(text: str, writers: Sequence[Callable[[str], str]]) -> set[str]:
-    """Return a text as it is, and as it stands in what each of some writers of JSON makes of it, once and twice (JSON
-    within JSON)."""
+    """Return a text and what each JSON writer makes of it: escaped once, and twice (JSON within JSON)."""
     once = {text, *(writer(text)[1:-1] for writer in writers)}
     return once | {writer(inner)[1:-1] for inner in once for writer in writers}
 
 
-def said_by(texts: Sequence[str], others: pl.Series) -> set[str]:
-    """Return those of some texts that stand in one of `others`."""
+def quoted_in(texts: Sequence[str], others: pl.Series) -> set[str]:
+    """Return those texts that occur in at least one of `others`."""
     if not texts:
         return set()
     found = others.str.extract_many(list(texts), overlapping=True).explode().drop_nulls()
@@ -145,7 +144,7 @@ def _places(data: mmap, text: bytes) -> Iterator[int]:
 
 
 def _across(data: mmap, start: int, size: int, whole: set[bytes], sizes: Sequence[int]) -> bool:
-    """Return whether one whole value ends, and another begins, within what stands at a place."""
+    """Return whether one whole value ends and another begins within the `size` bytes at `start`."""
     return any(
         any(length >= cut and data[start + cut - length : start + cut] in whole for length in sizes)
         and any(length >= size - cut and data[start + cut : start + cut + length] in whole for length in sizes)

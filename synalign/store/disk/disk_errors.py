@@ -1,23 +1,24 @@
-"""What to do about a file that cannot be written: no room for it, or no right to it."""
+"""What users can do about a file that cannot be written: the disk is full, or permission is missing."""
 
 from __future__ import annotations
 
-#: How the system and the libraries say so, in lower case. SQLite calls a file that may not grow an I/O error.
+#: Words of the messages of the system and of libraries, in lower case. SQLite reports a file that may not grow as an
+#: I/O error.
 _FULL = ("no space left", "disk is full", "file too large", "quota exceeded", "disk i/o error")
 _BARRED = ("read-only", "readonly", "permission denied", "operation not permitted")
 
 
 def advice(error: BaseException) -> str:
-    """Return sentences to put after one that says what went wrong, with a space before; nothing for other errors."""
+    """Return sentences to append to an error message, with a leading space; an empty string for other errors."""
     said = str(error).lower()
     if any(words in said for words in _FULL):
         return (
-            " The disk, or what this user may fill of it, is full: make room, and do the same again. What was finished "
-            "is kept, and it goes on from there."
+            " The disk, or this user's quota, is full: make room and run the command again. Finished work is "
+            "kept, and it goes on from there."
         )
     if any(words in said for words in _BARRED):
         return (
-            " This user may not write there; reading ('synalign sql', 'synalign sample') works. To write, get the "
-            "right to write to the workspace and all that is in it, or copy it to a place where you have that."
+            " This user may not write there; reading ('synalign sql', 'synalign sample') works. To write, get "
+            "write permission for the workspace and everything in it, or copy it to a place where you have it."
         )
     return ""

@@ -1,4 +1,4 @@
-"""Symbolic links that lead out of a workspace: what is deleted or forgotten through one is somebody else's."""
+"""Symbolic links that lead out of a workspace: deleting through one would delete somebody else's files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from synalign.errors import StoreError
 
 
 def leaving(root: Path, paths: Iterable[Path]) -> list[str]:
-    """Return those of the paths below a folder that are links to outside of it, as "name -> where it leads", sorted."""
+    """Return the symbolic links among `paths` whose target is outside `root`, as "name -> target", sorted."""
     inside = root.resolve()
     return sorted(
         f"{path.relative_to(root).as_posix()} -> {os.readlink(path)}"
@@ -20,7 +20,7 @@ def leaving(root: Path, paths: Iterable[Path]) -> list[str]:
 
 
 def require_inside(root: Path, tables: Path) -> None:
-    """Check that the files of a workspace and its tables are where they seem to be.
+    """Check that no file of a workspace, and none of its tables, is a link to somewhere else.
 
     Raises:
         StoreError: if one of them is a link that leads out of the workspace.
@@ -29,7 +29,7 @@ def require_inside(root: Path, tables: Path) -> None:
     found = leaving(root, (path for folder in folders for path in folder.iterdir()))
     if found:
         raise StoreError(
-            f"The workspace {root} has links that lead out of it: {'; '.join(found)}. What is cleaned up or forgotten "
-            "through them is outside, so nothing is written. Put what they lead to in their place, or, for another "
-            "disk, move the whole workspace there and link to it. Nothing was changed."
+            f"The workspace {root} has links that lead out of it: {'; '.join(found)}. Deleting through "
+            "them would delete files outside, so nothing is written. Replace each link by what it leads to; to use "
+            "another disk, move the whole workspace there and link to it. Nothing was changed."
         )

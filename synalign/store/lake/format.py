@@ -95,7 +95,7 @@ def write(root: Path, found: Format) -> None:
         StoreError: if it cannot be written. The one that was there then stays.
     """
     data = {"schema": found.schema, "needs": found.needs, "migrations": [dict(item) for item in found.migrations]}
-    atomic_write.write(root / FORMAT_NAME, json.dumps(data, indent=2) + "\n")
+    atomic_write.write_text(root / FORMAT_NAME, json.dumps(data, indent=2) + "\n")
 
 
 def _damaged(path: Path, why: str) -> StoreError:

@@ -59,8 +59,8 @@ _PUT = (
 class Batch:
     """Calls that a provider works on together, and may go on with for a day.
 
-    `call_ids`: those whose outcome was not looked at yet. `status`: as the provider said last. `submitted_at`: UTC.
-    `finished_at`: when nothing more was to be had from it, else None.
+    `call_ids`: those whose outcome has not been read yet. `status`: the provider's last. `submitted_at`: UTC.
+    `finished_at`: when all its outcomes had been read, else None.
     """
 
     batch_id: str
@@ -89,7 +89,7 @@ class Ledger:
     def put(self, *rows: Mapping[str, Any], settled: Sequence[int] = ()) -> None:
         """Write the outcomes of calls, all or none, durable on return. A complete reply is never replaced.
 
-        `settled`: reservations to give back with them.
+        `settled`: ids of reservations to delete in the same transaction.
 
         Raises:
             StoreError: if the file cannot be written (a full disk). The replies then do not count.
@@ -105,8 +105,8 @@ class Ledger:
                 f"The ledger {self.path} cannot be written: {error}. {len(rows)} replies were not kept.{_cure(error)}"
             ) from error
 
-    def prepare(self) -> None:
-        """See that the file can be written, so that nothing is paid for that cannot be kept.
+    def require_writable(self) -> None:
+        """Check that the file can be written, before any call is paid for whose reply could not be kept.
 
         Raises:
             StoreError: if it cannot.
@@ -120,12 +120,12 @@ class Ledger:
             raise StoreError(why) from error
 
     def reserve(self, call_id: str, tokens: float | None, usd: float | None) -> int:
-        """Note the most that a request can cost, as `reserve_all` does; return the note's number."""
+        """Reserve the most that one request can cost, as `reserve_all` does; return the reservation's id."""
         return self.reserve_all([(call_id, tokens, usd)])[0]
 
     def reserve_all(self, most: Iterable[tuple[str, float | None, float | None]]) -> list[int]:
-        """Note the most that each of some requests can cost, (call_id, tokens, usd), all or none, durable on return and
-        before they are sent; return the notes' numbers.
+        """Reserve the most that each request can cost, (call_id, tokens, usd), before it is sent; return the ids of the
+        reservations. All are written or none, durable on return.
 
         Raises:
             StoreError: if the file cannot be written.
@@ -143,14 +143,14 @@ class Ledger:
         return numbers
 
     def reserved(self) -> list[tuple[int, str, float | None, float | None]]:
-        """Return (number, call_id, tokens, usd) of reservations that were never given back: of requests whose process
-        was killed, or whose reply never came, and which may have been billed."""
+        """Return (id, call_id, tokens, usd) of open reservations: of requests whose process was killed or whose reply
+        never came, and which may have been billed."""
         found = self._read("select id, call_id, tokens, usd from reservations order by id", [], "reservations")
         return [(row[0], row[1], row[2], row[3]) for row in found]
 
     def put_batch(self, batch: Batch, instead_of: str | None = None, settled: Sequence[int] = ()) -> None:
-        """Write a batch, in place of the one of the same address and id, and of the id `instead_of`, and give
-        reservations back with it; all or none, durable on return.
+        """Write a batch, replacing the one with the same base_url and id and the one with the id `instead_of`, and
+        delete the `settled` reservations; in one transaction, durable on return.
 
         Raises:
             StoreError: if the file cannot be written.
@@ -161,7 +161,7 @@ class Ledger:
         self._change_batches([(statement, [values]), (_DROP_BATCH, [(instead_of, row["base_url"])])], settled)
 
     def drop_batch(self, batch: Batch, settled: Sequence[int] = ()) -> None:
-        """Forget a batch, and give reservations back with it; all or none, durable on return.
+        """Delete a batch and the `settled` reservations; in one transaction, durable on return.
 
         Raises:
             StoreError: if the file cannot be written.
@@ -178,7 +178,7 @@ class Ledger:
             raise StoreError(f"The ledger {self.path} cannot be written: {error}.{_cure(error)}") from error
 
     def batches(self) -> list[Batch]:
-        """Return all batches, the oldest first, those that are done with included.
+        """Return all batches, finished ones included, the oldest first.
 
         Raises:
             StoreError: if the file is there and cannot be read.
@@ -194,7 +194,7 @@ class Ledger:
         ]
 
     def rows(self, call_ids: Iterable[str] | None = None) -> pa.Table:
-        """Return the calls of the given names, or all, in the layout of the table `calls`, ordered by name.
+        """Return the calls with the given ids, or all, with the columns of the table `calls`, ordered by call_id.
 
         Raises:
             StoreError: if the file is there and cannot be read.
@@ -203,12 +203,12 @@ class Ledger:
             return self._select("", [])
         return self._select("where call_id in (select value from json_each(?))", [json.dumps(list(call_ids))])
 
-    def rows_but(self, call_ids: Iterable[str]) -> pa.Table:
-        """Return the calls of other names than these, as `rows` does."""
+    def rows_except(self, call_ids: Iterable[str]) -> pa.Table:
+        """Return all calls but those with these ids, as `rows` does."""
         return self._select("where call_id not in (select value from json_each(?))", [json.dumps(list(call_ids))])
 
     def state(self) -> list[Any]:
-        """Return a value that changes whenever a call is written or forgotten: their number, and the last time."""
+        """Return a value that changes with each call written or deleted: their number and the last `finished_at`."""
         found = self._read("select count(*), max(finished_at) from calls", [])
         return list(found[0]) if found else [0, None]
 
@@ -222,8 +222,7 @@ class Ledger:
         return pa.Table.from_pylist(rows, schema=TABLES["calls"].schema)
 
     def _read(self, statement: str, values: Sequence[str], table: str = "calls") -> list[tuple[Any, ...]]:
-        """Return the rows of a query; none if there is no ledger or no such table yet. A reader needs no right to
-        write."""
+        """Return the rows of a query; none if there is no ledger or no such table yet. Needs no write permission."""
         if not self.path.exists():
             return []
         with self._lock:
@@ -235,7 +234,7 @@ class Ledger:
                 raise StoreError(f"The ledger {self.path} cannot be read: {error}.{_cure(error)}") from error
 
     def _read_only(self, statement: str, values: Sequence[str], table: str) -> list[tuple[Any, ...]]:
-        # Opened for reading alone, SQLite leaves its log and index behind when it closes: only where it must be.
+        # A read-only connection leaves SQLite's -wal and -shm files behind on close, so it is the fallback.
         address = self.path.resolve().as_uri()
         modes = ("mode=rw",) if os.access(self.path.parent, os.W_OK) else ("mode=ro", "mode=ro&immutable=1")
         for mode in modes:
@@ -243,13 +242,13 @@ class Ledger:
                 with closing(sqlite3.connect(f"{address}?{mode}", uri=True, timeout=30)) as connection:
                     return _fetch(connection, statement, values, table)
             except sqlite3.OperationalError:
-                # Without a right to write there is no index of the log to be made, and no writer who needs one.
+                # Without write permission the -shm file cannot be made; then no writer is active either.
                 if mode == modes[-1]:
                     raise
         return []
 
-    def forget(self, call_ids: Sequence[str]) -> int:
-        """Drop calls that are safe elsewhere, give the space back, and return how many there were.
+    def trim(self, call_ids: Sequence[str]) -> int:
+        """Delete calls that are stored elsewhere, shrink the file, and return how many were deleted.
 
         Raises:
             StoreError: if the file cannot be written. The calls may be gone from it then, or not.
@@ -269,7 +268,7 @@ class Ledger:
         return dropped
 
     def erase(self, call_ids: Sequence[str], held: Sequence[tuple[str, float | None, float | None]]) -> None:
-        """Take calls out as if they had never been made, from batches too, and leave no trace of them in the file.
+        """Delete calls, also from batches, and overwrite their bytes in the file (secure_delete).
 
         held: what they did cost goes on to count as reservations, (a name, tokens, usd), each written once. What was
         reserved for the calls themselves goes on to count, too, under no call's name.
@@ -337,7 +336,7 @@ class Ledger:
                 raise StoreError(f"The ledger {self.path} cannot be written: {cause}.") from cause
 
     def add_columns(self, columns: Mapping[str, str]) -> None:
-        """Add columns, {name: SQLite type}, to the calls of a ledger that lacks them; null in the rows there are.
+        """Add columns, {name: SQLite type}, that the table of calls lacks; null in existing rows.
 
         Raises:
             StoreError: if the file is there and cannot be written.
@@ -354,7 +353,7 @@ class Ledger:
             raise StoreError(f"The ledger {self.path} cannot be written: {error}.{_cure(error)}") from error
 
     def problems(self) -> list[str]:
-        """Return what SQLite finds wrong with the file, and columns that its calls lack; none for one never written.
+        """Return what SQLite's integrity check reports, and columns that are missing; nothing if there is no file yet.
 
         Raises:
             StoreError: if the file cannot be read at all.
@@ -385,15 +384,14 @@ class Ledger:
 
 
 def _cure(error: sqlite3.Error) -> str:
-    """Say what to do: about a full disk, and a file that is no database or a damaged one, which have no class of their
-    own."""
+    """Return what the user can do: about a full disk, or a file that is damaged or no database, which SQLite reports
+    without a class of its own."""
     if type(error) is not sqlite3.DatabaseError:
         return advice(error)
     return " Move the file away: replies in the table `calls` stay, those not yet folded into it are asked again."
 
 
 def _fetch(connection: sqlite3.Connection, statement: str, values: Sequence[str], table: str) -> list[tuple[Any, ...]]:
-    """Return the rows of a query of one table; none from a file whose making was killed before its tables, or by an
-    earlier version."""
+    """Return the rows of a query of one table; none if the file lacks it (after a kill, or an earlier version)."""
     made = connection.execute("select 1 from sqlite_master where name = ?", (table,)).fetchone()
     return connection.execute(statement, values).fetchall() if made else []

@@ -1,6 +1,6 @@
 """The locks of a workspace: one writer at a time, and one process at a time that asks the language model.
 
-Both are locks on files, which a killed process gives back. Readers take none. Who holds one stands beside it.
+Both are file locks, which the system releases when a process dies. Readers take none. `owners` records who holds one.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 #: File names inside a workspace.
 WRITING, CALLING = ".lock", ".calls.lock"
 
-#: Seconds to wait for another writer to end before what a language model answered is written.
+#: Seconds to wait for another writer before the replies of a language model are written.
 PATIENCE = 600.0
 
 
 class Locks:
-    """The locks below one folder, as one process sees them. The folder is made when the first is taken.
+    """The locks of one workspace folder, as one process sees them. The folder is made when the first lock is taken.
 
-    Whoever finds one taken waits for `wait` seconds, and tells `notice` so, before it is an error.
+    If a lock is taken, `notice` is called, and WorkspaceBusyError is raised after `wait` seconds.
     """
 
     def __init__(self, root: Path, wait: float = 0.0, notice: Callable[[str], None] = lambda _: None) -> None:
@@ -48,7 +48,7 @@ class Locks:
         """Hold the writer's lock; yield whether this is the outermost use of this thread.
 
         Raises:
-            WorkspaceBusyError: if another process or thread holds it, and goes on holding it.
+            WorkspaceBusyError: if another process or thread still holds it after `wait` seconds.
             StoreError: if the folder cannot be written.
         """
         if self.held:
@@ -69,17 +69,17 @@ class Locks:
             yield True
         finally:
             if self._lock is lock:
-                if owners.told(self._root / CALLING):
-                    self.only_caller()  # which forgets one that was killed
+                if owners.is_recorded(self._root / CALLING):
+                    self.only_caller()  # this removes the record of a killed caller
                 self._leave(lock)
 
     @contextmanager
     def calling(self) -> Iterator[None]:
-        """Let the writer's lock go while a language model is asked, and take it again at the end.
+        """Release the writer's lock while a language model is called, and take it again at the end.
 
         Raises:
-            WorkspaceBusyError: if another process is asking, and goes on; or at the end, if another one goes on
-                writing.
+            WorkspaceBusyError: if another process is calling the model and does not end in time; or, at the end, if
+                another one keeps writing.
         """
         from filelock import FileLock
 
@@ -88,7 +88,7 @@ class Locks:
         caller = FileLock(self._root / CALLING)
         if not _acquired(caller, 0.0):
             if self._wait:
-                self._leave(lock)  # Whoever is asking needs it to end.
+                self._leave(lock)  # The process that is calling needs this lock to finish.
             self._take(caller, self._wait, "asking the language model for")
         try:
             owners.claim(Path(caller.lock_file))
@@ -100,7 +100,7 @@ class Locks:
                 if not _acquired(lock, PATIENCE):
                     raise WorkspaceBusyError(
                         f"Another process has been writing to the workspace {self._root} for {PATIENCE:.0f} s"
-                        f"{_told(lock)}. All replies are kept; wait for it to end and run the step again."
+                        f"{_holder(lock)}. All replies are kept; wait for it to end and run the step again."
                     )
                 self._enter(lock)
         finally:
@@ -108,8 +108,8 @@ class Locks:
             caller.release()
 
     def at_work(self) -> list[str]:
-        """Return what other processes are doing at this moment: "writing", "asking the language model", or nothing.
-        Makes no file, and holds nothing afterwards."""
+        """Return what other processes are doing now: "writing", "asking the language model", both or nothing.
+        Creates no file and keeps no lock."""
         from filelock import FileLock, Timeout
 
         found = []
@@ -122,12 +122,12 @@ class Locks:
             except Timeout:
                 found.append(doing)
             except OSError:
-                continue  # a folder that cannot be written: nobody writes to it by this name
+                continue  # the folder cannot be written, so no writer uses this lock
         return found
 
     @contextmanager
     def nobody_calling(self) -> Iterator[None]:
-        """Keep all processes from asking the language model meanwhile. This thread holds the writer's lock.
+        """Block calls to the language model by all processes. This thread must hold the writer's lock.
 
         Raises:
             WorkspaceBusyError: if one is asking.
@@ -144,7 +144,7 @@ class Locks:
             caller.release()
 
     def only_caller(self) -> bool:
-        """Return whether no process is asking the language model at this moment."""
+        """Return whether no process is calling the language model now."""
         from filelock import FileLock
 
         lock = FileLock(self._root / CALLING)
@@ -169,16 +169,16 @@ class Locks:
             return
         if wait:
             self._notice(
-                f"Waiting up to {wait:g} s: another process is {doing} the workspace {self._root}{_told(lock)}."
+                f"Waiting up to {wait:g} s: another process is {doing} the workspace {self._root}{_holder(lock)}."
             )
             if _acquired(lock, wait):
                 return
-        waited = f" It was waited for, {wait:g} s." if wait else ""
+        waited = f" Waited for {wait:g} s." if wait else ""
         raise WorkspaceBusyError(
-            f"Another process is {doing} the workspace {self._root}{_told(lock)}.{waited} Try again when it has ended, "
-            f"or wait for it: 'synalign --wait {max(60, 10 * wait):.0f} ...', or sa.open(path, wait=...). If it hangs, "
-            "end it: what it finished is kept, and its lock is free then. Reading ('synalign sql', 'synalign status') "
-            "works meanwhile."
+            f"Another process is {doing} the workspace {self._root}{_holder(lock)}.{waited} Try again when it has "
+            f"ended, or wait for it: 'synalign --wait {max(60, 10 * wait):.0f} ...', or sa.open(path, wait=...). If it "
+            "hangs, end it: what it finished is kept, and its lock is free then. Reading ('synalign sql', 'synalign "
+            "status') works meanwhile."
         )
 
 
@@ -192,7 +192,7 @@ def _acquired(lock: BaseFileLock, wait: float) -> bool:
     return True
 
 
-def _told(lock: BaseFileLock) -> str:
-    """Return who holds a lock, as the end of a phrase; nothing if that is not known."""
+def _holder(lock: BaseFileLock) -> str:
+    """Return the holder of a lock in parentheses, with a leading space; an empty string if unknown."""
     found = owners.owner(Path(lock.lock_file))
-    return f" ({found.said()})" if found else ""
+    return f" ({found.description()})" if found else ""

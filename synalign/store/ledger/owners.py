@@ -1,4 +1,5 @@
-"""Who holds a lock of a workspace: a file beside it, for messages alone. The lock itself is what counts.
+"""Records which process holds a lock of a workspace, in a file beside it. It serves messages only; the lock itself
+decides.
 
 A killed process leaves its file behind, which the next holder of the lock overwrites.
 """
@@ -26,8 +27,8 @@ class Owner:
     command: str
     since: str
 
-    def said(self) -> str:
-        """Return a phrase for a message: which process, what it does, since when."""
+    def description(self) -> str:
+        """Return a phrase for messages: the process, its command, and since when it holds the lock."""
         started = datetime.fromisoformat(self.since)
         age = _age((datetime.now(UTC) - started).total_seconds())
         if self.host != socket.gethostname():
@@ -40,25 +41,25 @@ class Owner:
 
 
 def claim(lock: Path) -> None:
-    """Write down that this process holds a lock."""
+    """Record that this process holds a lock."""
     owner = Owner(os.getpid(), socket.gethostname(), _command(), datetime.now(UTC).isoformat(timespec="seconds"))
     with suppress(OSError):  # On a full disk: whoever gives space back needs the lock, and no message.
         _file(lock).write_text(json.dumps(asdict(owner)), encoding="utf-8")
 
 
 def disclaim(lock: Path) -> None:
-    """Remove what `claim` wrote, while the lock is still held."""
-    with suppress(OSError):  # It is overwritten by the next owner, and not told while nobody holds the lock.
+    """Remove the record of `claim`, while the lock is still held."""
+    with suppress(OSError):  # The next owner overwrites it, and nobody reads it while the lock is free.
         _file(lock).unlink(missing_ok=True)
 
 
-def told(lock: Path) -> bool:
-    """Return whether somebody wrote down that he holds a lock, be it that he was killed since."""
+def is_recorded(lock: Path) -> bool:
+    """Return whether an owner is recorded for a lock. A killed process stays recorded."""
     return _file(lock).exists()
 
 
 def owner(lock: Path) -> Owner | None:
-    """Return who holds a lock that is held; None if that is not known, as in the moment before it is written down."""
+    """Return the holder of a lock that is held; None if unknown, as in the moment before it is recorded."""
     try:
         found = Owner(**json.loads(_file(lock).read_text(encoding="utf-8")))
         datetime.fromisoformat(found.since)
@@ -68,7 +69,7 @@ def owner(lock: Path) -> Owner | None:
 
 
 def _command() -> str:
-    """Return the program and its verb. What else a command line says, such as what to forget, is in no file."""
+    """Return the program and its verb only: other arguments, such as what to forget, must not be stored."""
     program = sys.argv[0] if sys.argv else ""
     name = "python" if program in ("", "-c") else Path(program).name
     verb = next((word for word in sys.argv[1:] if word.replace("-", "").isalpha() and word[0] != "-"), "")

@@ -90,7 +90,9 @@ def sources(
     by_then = "true" if moment is None else f"finished_at <= timestamp {literal(moment.at.isoformat(sep=' '))}"
     if wanted is None or "raw_ledger" in wanted:
         # The ledger is read before `calls` is opened: what gc moves there meanwhile is in one of the two, or in both.
-        connection.register("raw_all_ledger", ledger.rows_but(lake.read("calls", ["call_id"])["call_id"].to_pylist()))
+        connection.register(
+            "raw_all_ledger", ledger.rows_except(lake.read("calls", ["call_id"])["call_id"].to_pylist())
+        )
         connection.execute(f"create temp view raw_ledger as from raw_all_ledger where {by_then}")
     for name in TABLES:
         if name not in (*_OPENED_FIRST, *HIDDEN) and (wanted is None or f"raw_{name}" in wanted):

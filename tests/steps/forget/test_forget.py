@@ -275,7 +275,7 @@ def test_what_was_spent_stays_spent(whole: sa.Workspace, tmp_path: Path) -> None
     context = workspace._context()
     rows = [row | {"model": "m", "prompt_tokens": 7, "completion_tokens": 5, "cost_usd": 0.5} for row in
             context.ledger.rows().to_pylist()]  # fmt: skip
-    context.ledger.forget([row["call_id"] for row in rows])
+    context.ledger.trim([row["call_id"] for row in rows])
     context.lake.delete("calls", "true")
     context.ledger.put(*rows)
     before = spent(context, "tokens"), spent(context, "usd")

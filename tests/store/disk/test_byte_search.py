@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from synalign.store.disk.byte_search import Needles
+from synalign.store.disk.byte_search import ByteSearch
 
 STAY = ["customer-13", "customer-50", "4f9e3bdc", "é-long-name"]
 
@@ -28,7 +28,7 @@ def test_a_text_that_only_two_values_side_by_side_make_is_told_from_one_that_sta
 ) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"\x00\xff" + data.encode() + b"\x00")
-    needles = Needles(["customer-134"])
+    needles = ByteSearch(["customer-134"])
     assert needles.in_file(path) == ("customer-134" in data)
     assert needles.only_across(path, STAY) == across
 
@@ -36,5 +36,5 @@ def test_a_text_that_only_two_values_side_by_side_make_is_told_from_one_that_sta
 def test_texts_beyond_ascii_are_cut_between_values_too(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("customer-13é-long-name", encoding="utf-8")
-    assert Needles(["customer-13é"]).only_across(path, STAY)
-    assert not Needles(["13é-long-name"]).only_across(path, ["13é-long-name", "customer-"])
+    assert ByteSearch(["customer-13é"]).only_across(path, STAY)
+    assert not ByteSearch(["13é-long-name"]).only_across(path, ["13é-long-name", "customer-"])

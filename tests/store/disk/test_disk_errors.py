@@ -160,7 +160,7 @@ def test_what_is_read_only_is_not_written(verb: str, read_only: sa.Workspace) ->
     with pytest.raises(StoreError) as caught:
         WRITES[verb](read_only)
     assert f"The workspace {read_only.path} cannot be written" in str(caught.value)
-    assert "get the right to write" in str(caught.value)
+    assert "get write permission" in str(caught.value)
     assert sorted(read_only.path.rglob("*")) == before
 
 

@@ -27,7 +27,7 @@ def call(call_id: str, status: str = COMPLETE, **more) -> dict:
 
 def test_reading_makes_no_file(ledger: Ledger):
     assert ledger.rows().num_rows == 0
-    assert ledger.forget(["a"]) == 0
+    assert ledger.trim(["a"]) == 0
     ledger.close()
     assert not ledger.path.parent.exists()
 
@@ -215,7 +215,7 @@ def test_forget_drops_and_gives_space_back(ledger: Ledger):
         ledger.put(call(f"{number:03d}", reply="x" * 5000))
     ledger.close()
     before = ledger.path.stat().st_size
-    assert ledger.forget([f"{number:03d}" for number in range(190)] + ["nobody"]) == 190
+    assert ledger.trim([f"{number:03d}" for number in range(190)] + ["nobody"]) == 190
     ledger.close()
     assert ledger.path.stat().st_size < before / 3
     assert ledger.rows().num_rows == 10
@@ -226,7 +226,7 @@ def test_a_file_that_is_no_ledger(tmp_path: Path):
     path.write_bytes(b"no database, but long enough to be looked at " * 50)
     ledger = Ledger(path)
     uses = (
-        *(lambda: ledger.put(call("a")), ledger.rows, lambda: ledger.forget(["a"]), ledger.reserved, ledger.batches),
+        *(lambda: ledger.put(call("a")), ledger.rows, lambda: ledger.trim(["a"]), ledger.reserved, ledger.batches),
         *(lambda: ledger.reserve("a", 1.0, None), lambda: ledger.put_batch(SENT), lambda: ledger.drop_batch(SENT)),
     )
     for use in uses:
@@ -241,7 +241,7 @@ def test_reading_opens_nothing_for_writing(tmp_path: Path):
     ledger.close()
     before = ledger.path.read_bytes()
     assert Ledger(ledger.path).rows()["call_id"].to_pylist() == ["a"]
-    assert Ledger(ledger.path).rows_but(["a"]).num_rows == 0
+    assert Ledger(ledger.path).rows_except(["a"]).num_rows == 0
     assert ledger.path.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["ledger.sqlite"]
     nothing = Ledger(tmp_path / "none.sqlite")

@@ -138,7 +138,7 @@ def test_who_waits_says_so_once_and_goes_on(blank: Path) -> None:
 
 def test_who_waits_in_vain_says_how_long(blank: Path) -> None:
     with another_process(blank):
-        assert "It was waited for, 0.2 s" in refused(blank, wait=0.2)
+        assert "Waited for 0.2 s" in refused(blank, wait=0.2)
 
 
 def test_the_command_line_waits_as_it_is_told(blank: Path) -> None:

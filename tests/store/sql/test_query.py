@@ -64,7 +64,7 @@ def test_a_call_that_gc_moves_meanwhile_is_seen_once(after: str, blank: Path) ->
 
     def fold_and_trim() -> None:
         lake.insert("calls", ledger.rows())
-        assert ledger.forget(["c"]) == 1
+        assert ledger.trim(["c"]) == 1
 
     meanwhile = Meanwhile(blank / "lance", after, fold_and_trim)
     connection = query.connect(meanwhile, Ledger(ledger.path), {})
