@@ -57,7 +57,7 @@ class Tfidf:
         if len(np.unique(codes)) < 2:
             return Constant(int(codes[0]), labels)
         terms, rows = Terms.learn(examples.inputs.texts, examples.weights)
-        model = LogisticRegression(C=1.0 / self.penalty, tol=1e-4, max_iter=500, random_state=seed)
+        model = LogisticRegression(C=1.0 / self.penalty, tol=1e-4, max_iter=500, random_state=seed % 2**32)
         model.fit(rows, codes, sample_weight=examples.weights)
         return _FittedTfidf(model, terms, labels)
 

@@ -102,6 +102,13 @@ def test_the_same_seed_is_the_same_model(make: Make, plain: np.ndarray) -> None:
     assert sent.predict_proba(Inputs(LATER.vectors[:0], [])).shape == (0, 4)
 
 
+def test_any_seed_of_a_step_is_taken(make: Make) -> None:
+    # Child seeds have 63 bits; scikit-learn takes 32.
+    large = 2**63 - 1
+    first, second = (make().fit(examples(N, 1), 4, large).predict_proba(LATER) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
 def test_the_seed_matters_where_training_is_random(make: Make, plain: np.ndarray, kind: str) -> None:
     other = make().fit(examples(N, 1, weights=WEIGHTS), 4, 8).predict_proba(LATER)
     assert (np.abs(other - plain).max() > 1e-6) == (kind in ("network", "transformers"))
