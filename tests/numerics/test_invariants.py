@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from synalign.numerics.alignment.dual import DualSolution, solve_dual, solve_with_floor
-from synalign.numerics.alignment.stratum import Pull, Samples, align_stratum, distances
+from synalign.numerics.alignment.stratum import Samples, SolverSettings, align_stratum, distances
 from synalign.numerics.core.blocks import FeatureBlocks
 from synalign.numerics.core.duplicates import group_prior, near_duplicate_groups
 from synalign.numerics.core.features import RandomFeatures
@@ -63,7 +63,7 @@ def test_weights_are_finite_and_not_negative_and_sum_to_one(
         test=_real(seed + 1, 2),
         test_weights=np.ones(2),
     )
-    fit = align_stratum(FEATURES, samples, Pull(eps))
+    fit = align_stratum(FEATURES, samples, SolverSettings(eps))
     weights = fit.solution.weights
     assert np.isfinite(weights).all()
     assert weights.min() >= 0
@@ -116,7 +116,7 @@ def test_synthetic_records_that_are_the_real_ones_keep_near_uniform_weights(seed
     ones = np.ones(m)
     first = np.arange(m) % 2 == 0
     fit = align_stratum(
-        FEATURES, Samples(records, ones, first, records, ones, ones, ones, records[:0], ones[:0]), Pull(eps)
+        FEATURES, Samples(records, ones, first, records, ones, ones, ones, records[:0], ones[:0]), SolverSettings(eps)
     )
     np.testing.assert_allclose(fit.solution.weights, 1 / m, rtol=0.01)
     assert fit.solution.effective_size > 0.999 * m
@@ -129,7 +129,7 @@ def test_no_weight_exceeds_its_cap(seed: int, m: int, eps: float, ratio: float, 
     random = np.random.default_rng(seed)
     counts = random.integers(1, 5, size=m).astype(float)
     prior = counts * random.uniform(0.01, 1.0, size=m)
-    pull = Pull(eps, max_weight_ratio=ratio, min_effective_share=0.3 if floor else None)
+    pull = SolverSettings(eps, max_weight_ratio=ratio, min_effective_share=0.3 if floor else None)
     blocks, target = FeatureBlocks(FEATURES, _synthetic(seed, m)), FEATURES.mean(_real(seed))
     weights = pull.solve(blocks, target, prior, counts).weights
     assert np.all(weights <= ratio * counts / counts.sum() * (1 + 1e-6))

@@ -134,7 +134,8 @@ def cross_validate(
     """
     random = np.random.default_rng(seed)
     # Records that never get a weight must not take the places of others in a subsample.
-    synthetic = synthetic.take(np.flatnonzero(synthetic.weights > 0))
+    if not (synthetic.weights > 0).all():
+        synthetic = synthetic.take(np.flatnonzero(synthetic.weights > 0))
     if len(real) < 2 or not len(synthetic):
         raise NumericsError(
             "A strength is chosen by cross-validation, which needs 2 real records and a synthetic one of positive "

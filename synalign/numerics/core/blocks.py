@@ -62,13 +62,15 @@ def require_device(device: str) -> None:
 class FeatureBlocks:
     """The features of m records under one map. Made once, and used by every fit over these records."""
 
-    def __init__(self, features: FeatureMap, vectors: Any, device: str = "cpu") -> None:
+    def __init__(self, features: FeatureMap, vectors: Any, device: str = "cpu", *, fill: bool = True) -> None:
         """Compute the features of all rows, or prepare to.
 
         Args:
             features: the map, of rows of length d.
             vectors: [m, d] float.
             device: where features are kept and multiplied, a name that torch knows: "cpu", "cuda".
+            fill: False leaves the features to be computed by `filling_mean`, which must be called for all rows before
+                anything else is asked for.
 
         Raises:
             NumericsError: if `vectors` is no finite matrix of d columns, or the device is not there or too small.
@@ -78,11 +80,11 @@ class FeatureBlocks:
         self.features = features
         self.count = len(self._matrix)
         try:
-            self._prepare(device)
+            self._prepare(device, fill)
         except (RuntimeError, AssertionError) as error:
             raise NumericsError(f"device {device!r} cannot hold the features: {error}. Use 'cpu'.") from error
 
-    def _prepare(self, device: str) -> None:
+    def _prepare(self, device: str, fill: bool = True) -> None:
         import torch
 
         self.device = torch.device(device)
@@ -97,13 +99,28 @@ class FeatureBlocks:
         if size <= (_free_bytes(self.device) if on_gpu else KEEP_BYTES):
             kind = torch.float16 if half else torch.float32
             kept = torch.empty((self.count, self.features.size), dtype=kind, device=self.device)
-            self._each(lambda rows, block: kept[rows].copy_(block))
+            if fill:
+                self._each(lambda rows, block: kept[rows].copy_(block))
             self._kept = kept
 
     @property
     def size(self) -> int:
         """D, the number of features."""
         return self.features.size
+
+    def filling_mean(self, rows: slice, weights: Any) -> np.ndarray:
+        """Return the weighted mean feature of some rows, float64 [D], as `FeatureMap.mean` has it, in full precision,
+        and keep the features that it computes, if they fit.
+
+        Args:
+            rows: which, of step 1.
+            weights: one for each of those rows, not negative, any scale.
+
+        Raises:
+            NumericsError: if the weights do not fit.
+        """
+        keep = None if self._kept is None else self._kept[rows]
+        return self.features.mean(self._matrix[rows], weights, str(self.device), keep)
 
     def slices(self) -> list[slice]:
         """Return the rows of each block."""

@@ -74,13 +74,16 @@ class FeatureMap(ABC):
         check_columns("block", matrix, self.dimensions, "the feature map")
         return self.mapper()(torch.from_numpy(matrix.astype(np.float32, copy=False))).numpy().copy()
 
-    def mean(self, vectors: Any, weights: Any = None, device: str = "cpu") -> np.ndarray:
+    def mean(
+        self, vectors: Any, weights: Any = None, device: str = "cpu", keep: torch.Tensor | None = None
+    ) -> np.ndarray:
         """Return the weighted mean of phi over all rows, float64 [D], block by block.
 
         Args:
             vectors: [n, d] float.
             weights: [n], not negative, any scale; None is equal weights.
             device: where the features are computed, a name that torch knows.
+            keep: [n, D] on that device, where the features are to be stored as well, in its precision.
 
         Raises:
             NumericsError: if an array does not fit or is not finite.
@@ -98,7 +101,10 @@ class FeatureMap(ABC):
             rows = torch.from_numpy(matrix[start : start + _ROWS].astype(np.float32, copy=False)).to(device)
             # The block's sum is taken in float32 over weights of about 1, then added up in float64.
             scaled = torch.from_numpy((part / (largest or 1.0)).astype(np.float32)).to(device)
-            return np.asarray(largest * (scaled @ mapper(rows)).cpu().numpy().astype(np.float64))
+            mapped = mapper(rows)
+            if keep is not None:
+                keep[start : start + _ROWS].copy_(mapped)
+            return np.asarray(largest * (scaled @ mapped).cpu().numpy().astype(np.float64))
 
         starts = range(0, len(matrix), _ROWS)
         parts = each(summed, starts) if device == "cpu" else map(summed, starts)

@@ -1,9 +1,9 @@
-"""The two sides of an alignment, as arrays: vectors, strata, labels and base measure of each record, ordered by id."""
+"""The inputs of an alignment, as arrays: vectors, strata, labels and base measure of each record, ordered by id."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from itertools import pairwise
@@ -26,10 +26,10 @@ _KEY = "_stratum"
 
 
 @dataclass(frozen=True)
-class Side:
-    """n records of one side. frame: id, text, label, split, multiplicity and matched columns, ordered by id. matrix:
-    float32 [n, d]. strata: int64 [n], place in the list of strata, -1 for none. labels: int64 [n], place in the list
-    of labels, 0 where there are none."""
+class RecordArrays:
+    """n records: real, synthetic or test ones. frame: id, text, label, split, multiplicity and matched columns, ordered
+    by id. matrix: float32 [n, d], their vectors. strata: int64 [n], place in the list of strata, -1 for none. labels:
+    int64 [n], place in the list of labels, 0 where there are none."""
 
     frame: pl.DataFrame
     matrix: np.ndarray
@@ -39,6 +39,12 @@ class Side:
     def __len__(self) -> int:
         """The number of records."""
         return self.frame.height
+
+    def take(self, rows: np.ndarray) -> RecordArrays:
+        """Return the records at these places, int64; the same object for all of them in order."""
+        if len(rows) == len(self) and (rows == np.arange(len(self))).all():
+            return self
+        return RecordArrays(self.frame[rows], self.matrix[rows], self.strata[rows], self.labels[rows])
 
     @cached_property
     def multiplicity(self) -> np.ndarray:
@@ -64,9 +70,38 @@ class Strata:
     has_labels: bool
 
 
+@dataclass(frozen=True)
+class AlignmentInputs:
+    """What an alignment reads. real: the training records. synthetic: those that are not excluded. test: real records
+    that nothing is fitted to, none if there is no test split. strata: what is matched jointly."""
+
+    real: RecordArrays
+    synthetic: RecordArrays
+    test: RecordArrays
+    strata: Strata
+
+    @property
+    def label_names(self) -> list[str | None]:
+        """The labels that the codes of `RecordArrays.labels` stand for."""
+        return _label_names(self.real.frame, self.synthetic.frame)
+
+    def with_synthetic(self, rows: np.ndarray) -> AlignmentInputs:
+        """Return the same with some of the synthetic records, int64 places; codes of labels stay."""
+        return replace(self, synthetic=self.synthetic.take(rows))
+
+
 def first_half(ids: pl.Series) -> np.ndarray:
     """Return which records are in the first half, bool [n]: by the hash of the id, so that it is so in every run."""
     return np.array([sha256(f"half/1:{name}".encode()).digest()[0] < 128 for name in ids], dtype=bool)
+
+
+def hash_sample(ids: pl.Series, size: int) -> np.ndarray:
+    """Return the places of `size` of the ids, those of the smallest hashes, int64, ascending; of fewer ids, all. Where
+    ids come in or go, all others that were in the sample stay, but for those that make room."""
+    if len(ids) <= size:
+        return np.arange(len(ids))
+    hashes = np.array([sha256(f"sample/1:{name}".encode()).digest()[:8] for name in ids], dtype="S8").view(">u8")
+    return np.sort(np.argpartition(hashes, size)[:size])
 
 
 def read_frames(context: Context, settings: Align) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -135,43 +170,39 @@ def strata_columns(by_label: bool, settings: Align) -> list[str]:
     return list(dict.fromkeys([*(["label"] if by_label else []), *settings.match]))
 
 
-def read_sides(
+def read_inputs(
     context: Context, embedder: str, real: pl.DataFrame, synthetic: pl.DataFrame, strata: Strata
-) -> dict[str, Side]:
-    """Return the sides "real", "synthetic" and "test", with the vectors of one embedder."""
+) -> AlignmentInputs:
+    """Return real and synthetic records, and those of the test split, as arrays with the vectors of one embedder."""
     test = records(context, REAL, split="test", columns=[name for name in strata.columns if name != "label"])
-    labels = sorted({name for frame in (real, synthetic) for name in frame["label"].to_list()}, key=str)
-    frames = {"real": (real, REAL), "synthetic": (synthetic, SYNTHETIC), "test": (test, REAL)}
-    return {
-        name: read_side(context, embedder, frame, origin, strata, labels) for name, (frame, origin) in frames.items()
-    }
+    labels = _label_names(real, synthetic)
+    return AlignmentInputs(
+        read_arrays(context, embedder, real, REAL, strata, labels),
+        read_arrays(context, embedder, synthetic, SYNTHETIC, strata, labels),
+        read_arrays(context, embedder, test, REAL, strata, labels),
+        strata,
+    )
 
 
-def read_side(
+def read_arrays(
     context: Context,
     embedder: str,
     frame: pl.DataFrame,
     origin: str,
     strata: Strata,
     labels: Sequence[str | None] = (),
-) -> Side:
-    """Return records as a side, with the vectors of one embedder; codes of `Side.labels` are places in `labels`."""
+) -> RecordArrays:
+    """Return records as arrays, with the vectors of one embedder; codes of labels are places in `labels`."""
     places = np.zeros(frame.height, dtype=np.int64)
     if strata.columns:
         keyed = frame.with_columns(_key(strata.columns))[_KEY]
         codes = keyed.replace_strict(strata.names, range(len(strata.names)), default=-1, return_dtype=pl.Int64)
         places = codes.to_numpy()
     known = frame["label"].replace_strict(list(labels), range(len(labels)), default=0, return_dtype=pl.Int64)
-    return Side(frame, vectors(context, embedder, origin, frame["id"]), places, known.to_numpy())
+    return RecordArrays(frame, vectors(context, embedder, origin, frame["id"]), places, known.to_numpy())
 
 
-def label_names(sides: dict[str, Side]) -> list[str | None]:
-    """Return the labels that codes of `Side.labels` stand for."""
-    found = {name for kind in ("real", "synthetic") for name in sides[kind].frame["label"].to_list()}
-    return sorted(found, key=str)
-
-
-def base_measure(synthetic: Side, settings: Align, seed: int) -> tuple[np.ndarray, list[str]]:
+def base_measure(synthetic: RecordArrays, settings: Align, seed: int) -> tuple[np.ndarray, list[str]]:
     """Return what each synthetic record weighs before anything is learned, float64 [m], and what to say of it:
     its multiplicity, times the prior column, near-duplicates sharing one budget.
 
@@ -193,7 +224,7 @@ def base_measure(synthetic: Side, settings: Align, seed: int) -> tuple[np.ndarra
     return base, notes
 
 
-def given_shares(settings: Align, strata: Strata, real: Side) -> np.ndarray | None:
+def given_shares(settings: Align, strata: Strata, real: RecordArrays) -> np.ndarray | None:
     """Return the shares of the strata that the settings give for labels, float64 [strata], or None if they give none.
     Within a label, the strata keep their real proportions.
 
@@ -225,8 +256,8 @@ def rows_of_strata(strata: np.ndarray, count: int) -> list[np.ndarray]:
     return [order[start:end] for start, end in pairwise(bounds)]
 
 
-def _prior(side: Side, column: str) -> np.ndarray:
-    frame = side.frame
+def _prior(synthetic: RecordArrays, column: str) -> np.ndarray:
+    frame = synthetic.frame
     values = frame[column]
     if not values.dtype.is_numeric():
         raise InputError(f"The prior column {column!r} must hold numbers; it holds {values.dtype}.")
@@ -240,7 +271,7 @@ def _prior(side: Side, column: str) -> np.ndarray:
     if not (numbers > 0).any():
         raise InputError(f"The prior column {column!r} holds no number above 0. No weights were learned.")
     found = numbers.to_numpy()
-    for rows in rows_of_strata(side.strata, int(side.strata.max()) + 1):
+    for rows in rows_of_strata(synthetic.strata, int(synthetic.strata.max()) + 1):
         if len(rows) and not found[rows].any():
             raise InputError(
                 f"The prior column {column!r} is 0 for all {len(rows)} records that are matched together with "
@@ -248,6 +279,10 @@ def _prior(side: Side, column: str) -> np.ndarray:
                 "Exclude them, or give one a number above 0. No weights were learned."
             )
     return found
+
+
+def _label_names(real: pl.DataFrame, synthetic: pl.DataFrame) -> list[str | None]:
+    return sorted({name for frame in (real, synthetic) for name in frame["label"].unique().to_list()}, key=str)
 
 
 def _key(columns: Sequence[str]) -> pl.Expr:

@@ -13,7 +13,7 @@ from synalign.errors import UsageError
 from synalign.numerics.alignment.resolution import choose_feature_count
 from synalign.numerics.core.features import FeatureMap, KernelFeatures, RandomFeatures, RandomProjections
 from synalign.numerics.selection.kernels import median_distance
-from synalign.steps.alignment.inputs import Side
+from synalign.steps.alignment.inputs import AlignmentInputs
 
 #: Names of kernels as `alignments` stores them.
 RANDOM, EXACT, LINEAR = "gaussian", "gaussian, exact", "linear"
@@ -27,14 +27,14 @@ class Kernel:
     columns: dict[str, Any]
 
 
-def choose_kernel(settings: Align, sides: dict[str, Side], seed: int) -> Kernel:
+def choose_kernel(settings: Align, inputs: AlignmentInputs, seed: int) -> Kernel:
     """Return the feature map that the settings ask for.
 
     Raises:
         UsageError: for an exact linear kernel, which would need no projections.
         NumericsError: for an exact kernel of too many records.
     """
-    real, synthetic = sides["real"].matrix, sides["synthetic"].matrix
+    real, synthetic = inputs.real.matrix, inputs.synthetic.matrix
     dimensions = real.shape[1]
     if settings.kernel == "linear":
         if isinstance(settings.features, str):

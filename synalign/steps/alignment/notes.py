@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from synalign.steps.alignment.inputs import ALL, Side, Strata, rows_of_strata
+from synalign.steps.alignment.inputs import ALL, AlignmentInputs, rows_of_strata
 from synalign.steps.core.context import Context
 from synalign.store.lake.lake import is_in
 from synalign.store.lake.schemas import SYNTHETIC
@@ -19,9 +20,7 @@ LOW_OVERLAP = 0.1
 ROUNDING = 1e-3
 
 
-def warnings(
-    rows: Sequence[dict[str, Any]], sides: dict[str, Side], strata: Strata, min_effective_share: float | None
-) -> list[str]:
+def warnings(rows: Sequence[dict[str, Any]], inputs: AlignmentInputs, min_effective_share: float | None) -> list[str]:
     """Return what a person should know of the rows of `alignments`, those of all records together last."""
     notes = []
     low = [row["stratum"] for row in rows if row["effective_share"] < LOW_OVERLAP]
@@ -50,16 +49,23 @@ def warnings(
             f"weighting moved away from held-out real records (MMD^2 {before:.3g} before, {after:.3g} after): give "
             "a larger strength, which pulls less, or bring more real records"
         )
+    names, synthetic = inputs.strata.names, inputs.synthetic
     alone = [
         name
-        for name, found in zip(strata.names, rows_of_strata(sides["synthetic"].strata, len(strata.names)), strict=True)
-        if len(found) == 1 or (sides["synthetic"].matrix[found] == sides["synthetic"].matrix[found[0]]).all()
+        for name, found in zip(names, rows_of_strata(synthetic.strata, len(names)), strict=True)
+        if len(found) == 1 or _all_equal(synthetic.matrix, found)
     ]
     if alone:
         notes.append(
             f"one record, or equal vectors, for {listed(alone)}: there is nothing to weight, and it is uniform"
         )
     return notes
+
+
+def _all_equal(matrix: np.ndarray, rows: np.ndarray) -> bool:
+    """Whether all of these rows, of which there may be none, are equal. Most are told apart by the first few."""
+    few, first = rows[:100], matrix[rows[:1]]
+    return bool((matrix[few] == first).all() and (matrix[rows] == first).all())
 
 
 def listed(names: Sequence[str]) -> str:

@@ -17,21 +17,16 @@ from synalign.numerics.core.blocks import FeatureBlocks
 from synalign.numerics.core.features import FeatureMap
 from synalign.numerics.core.label_quality import Quality, label_quality
 from synalign.numerics.statistics.mmd import mmd2_features
-from synalign.steps.alignment.align import (
-    ALIGN_VERSION,
-    align_inputs,
-    headline,
-    write_quality,
-    write_weights,
-)
+from synalign.steps.alignment.align import ALIGN_VERSION, align_inputs, headline, quality_rows
 from synalign.steps.alignment.inputs import (
     ALL,
-    Side,
+    AlignmentInputs,
+    RecordArrays,
     Strata,
     base_measure,
+    read_arrays,
     read_frames,
-    read_side,
-    read_sides,
+    read_inputs,
     rows_of_strata,
     strata_columns,
 )
@@ -42,7 +37,7 @@ from synalign.steps.alignment.weight_sets import find_set, fitted_run, settings_
 from synalign.steps.alignment.weighting import distance_columns
 from synalign.steps.core.context import Context, Outcome
 from synalign.steps.core.reading import records
-from synalign.steps.core.run_step import finish, reuse
+from synalign.steps.core.run_step import Result, run_step
 from synalign.steps.embedding import embed as embedding
 from synalign.store.lake.journal import Clock, Plan, Run
 from synalign.store.lake.lake import quote
@@ -76,44 +71,41 @@ def score(context: Context, request: ScoreRequest) -> Outcome:
     chosen = embedding.named(context, embedder)
     embedding.apply(context, chosen)
     plan = Plan("align", parameters, align_inputs(context, chosen.run_id), context.config.seed, version=ALIGN_VERSION)
-    done = context.journal.get(plan.run_id)
-    if done is not None:
-        outcome = reuse(context, done, clock)
-        measure(context, done)
-        return replace(outcome, step="score")
-    context.journal.sweep(("weights", "alignments", "label_quality", "strength_curve"))
-    work = _Scoring.read(context, settings, embedder, fitted)
-    weighted, rows, notes = work.weights()
-    common = {"run_id": plan.run_id, "weight_set": name, "scored_from": fitted.run_id}
-    write_weights(context, plan.run_id, name, weighted, [row | common for row in rows])
-    if work.quality is not None:
-        write_quality(context, plan.run_id, work.sides, work.quality)
-    fresh = int((~work.known).sum())
-    counts = {"records": weighted.height, "new": fresh, "weight_set": name} | headline(rows[-1])
-    outcome = finish(
-        context, plan, clock, counts, notes, ("real", "synthetic", "weights", "alignments", "label_quality")
-    )
-    run = context.journal.get(plan.run_id)
-    assert run is not None
-    measure(context, run)
-    return replace(outcome, step="score")
+
+    def work() -> Result:
+        with clock.part("read"):
+            scoring = _Scoring.read(context, settings, embedder, fitted)
+        weighted, rows, notes = scoring.weights()
+        common = {"weight_set": name, "scored_from": fitted.run_id}
+        tables = {
+            "weights": weighted.with_columns(weight_set=pl.lit(name)),
+            "alignments": [row | common for row in rows],
+            "label_quality": [] if scoring.quality is None else quality_rows(scoring.inputs, scoring.quality),
+        }
+        fresh = int((~scoring.known).sum())
+        counts = {"records": weighted.height, "new": fresh, "weight_set": name} | headline(rows[-1])
+        return Result(tables, counts, notes)
+
+    outcome = run_step(context, clock, plan, work, reads=("real", "synthetic"))
+    with clock.part("measure"):
+        measure(context, context.journal.require(plan.run_id))
+    return replace(outcome, step="score").timed(clock)
 
 
 @dataclass(frozen=True)
 class _Scoring:
-    """What records are scored with. stored: rows of `alignments` of the fit, by stratum. sides: real records that the
+    """What records are scored with. stored: rows of `alignments` of the fit, by stratum. inputs: real records that the
     fit saw, synthetic records there are now. known: bool [m], which of those had weights in the fit. fitted: the
     synthetic records of the fit, also those excluded since, with fitted_weights, float64. now: all real records there
     are now. quality: of the labels, None where the fit left it out."""
 
     settings: Align
     stored: dict[str, dict[str, Any]]
-    strata: Strata
-    sides: dict[str, Side]
+    inputs: AlignmentInputs
     known: np.ndarray
-    fitted: Side
+    fitted: RecordArrays
     fitted_weights: np.ndarray
-    now: Side
+    now: RecordArrays
     features: FeatureMap
     prior: np.ndarray
     quality: Quality | None
@@ -130,27 +122,27 @@ class _Scoring:
         seen = [run for run in context.journal.runs("ingest") if run.run_id in set(fitted.inputs)]
         real = records(context, REAL, split="train", runs=seen, columns=settings.match)
         everything = records(context, REAL, split="train", columns=settings.match)
-        sides = read_sides(context, embedder, real, synthetic, strata)
-        now = read_side(context, embedder, everything, REAL, strata)
-        features = stored_kernel(rows[0], sides["real"].matrix.shape[1]).features
+        inputs = read_inputs(context, embedder, real, synthetic, strata)
+        now = read_arrays(context, embedder, everything, REAL, strata)
+        features = stored_kernel(rows[0], inputs.real.matrix.shape[1]).features
         weights = pl.from_arrow(context.lake.read("weights", ["id", "weight"], f"run_id = {quote(fitted.run_id)}"))
         assert isinstance(weights, pl.DataFrame)
         old = records(context, SYNTHETIC, with_excluded=True, columns=settings.match).join(weights, on="id").sort("id")
-        before = read_side(context, embedder, old, SYNTHETIC, strata)
+        before = read_arrays(context, embedder, old, SYNTHETIC, strata)
         seed = rows[0]["seed"]
-        prior, _ = base_measure(sides["synthetic"], settings, seed)
+        prior, _ = base_measure(inputs.synthetic, settings, seed)
         found = None
         if rows[0]["quality"]:
-            side, written = sides["real"], sides["synthetic"]
-            found = label_quality(side.matrix, side.labels, side.multiplicity, written.matrix, written.labels, seed)
+            seen, written = inputs.real, inputs.synthetic
+            found = label_quality(seen.matrix, seen.labels, seen.multiplicity, written.matrix, written.labels, seed)
             prior = prior * found.probability
         known = synthetic["id"].is_in(old["id"].to_list()).to_numpy()
         held = old["weight"].to_numpy()
-        return cls(settings, stored, strata, sides, known, before, held, now, features, prior, found)
+        return cls(settings, stored, inputs, known, before, held, now, features, prior, found)
 
     def weights(self) -> tuple[pl.DataFrame, list[dict[str, Any]], list[str]]:
         """Return id, label and weight of each record, rows of `alignments`, and what to say."""
-        synthetic, names = self.sides["synthetic"], self.strata.names
+        synthetic, names = self.inputs.synthetic, self.inputs.strata.names
         weights, rows = np.zeros(len(synthetic)), []
         new_mean = np.zeros(self.features.size)
         members = rows_of_strata(synthetic.strata, len(names))
@@ -186,20 +178,20 @@ class _Scoring:
         return frame.with_columns(pl.Series("weight", weights[everywhere])), rows, self._notes(rows, lost)
 
     def _tilted(self, blocks: FeatureBlocks, row: dict[str, Any], inside: np.ndarray) -> np.ndarray:
-        counts = self.sides["synthetic"].multiplicity[inside]
+        counts = self.inputs.synthetic.multiplicity[inside]
         ratio = self.settings.max_weight_ratio
         cap = None if ratio is None else ratio * counts / counts.sum()
         weights = np.exp(score_blocks(blocks, row["dual"], self.prior[inside], None, cap))
         return weights / weights.sum()
 
     def _means(self, stratum: int | None, raw: np.ndarray, weighted: np.ndarray) -> Means:
-        def mean(side: Side) -> np.ndarray | None:
-            rows = np.arange(len(side)) if stratum is None else np.flatnonzero(side.strata == stratum)
-            return self.features.mean(side.matrix[rows], side.multiplicity[rows]) if len(rows) else None
+        def mean(found: RecordArrays) -> np.ndarray | None:
+            some = found if stratum is None else found.take(np.flatnonzero(found.strata == stratum))
+            return self.features.mean(some.matrix, some.multiplicity) if len(some) else None
 
-        real = mean(self.sides["real"])
+        real = mean(self.inputs.real)
         assert real is not None
-        return Means(real=real, raw=raw, weighted=weighted, test=mean(self.sides["test"]))
+        return Means(real=real, raw=raw, weighted=weighted, test=mean(self.inputs.test))
 
     def _row(
         self, stored: dict[str, Any], means: Means, weights: np.ndarray, share: float, drift: float
@@ -227,23 +219,23 @@ class _Scoring:
                 f"no synthetic record is left of {listed(lost)}: the others share its weight. Generate some, or take "
                 "exclusions back"
             )
-        unknown = int((self.now.strata < 0).sum() - (self.sides["real"].strata < 0).sum())
+        unknown = int((self.now.strata < 0).sum() - (self.inputs.real.strata < 0).sum())
         if unknown > 0:
             notes.append(f"{unknown} real records are of strata that the fit did not know: run align again")
         whole = rows[-1]
         floor = whole["mmd2_floor"]
-        side, now = self.sides["real"], self.now
+        seen, now = self.inputs.real, self.now
         moved = mmd2_features(
-            self.features.mean(side.matrix, side.multiplicity), self.features.mean(now.matrix, now.multiplicity)
+            self.features.mean(seen.matrix, seen.multiplicity), self.features.mean(now.matrix, now.multiplicity)
         )
-        new_real = len(now) - len(side)
+        new_real = len(now) - len(seen)
         for what, drift in (("weighted synthetic", whole["drift"]), ("real", moved if new_real else 0.0)):
             if floor is not None and drift > floor:
                 notes.append(
                     f"a refit is due: the mean of the {what} records moved by {drift:.3g} since the fit, and real "
                     f"records differ by {floor:.3g} among themselves (squared MMD): run align again"
                 )
-        idle = int((self.sides["synthetic"].strata < 0).sum())
+        idle = int((self.inputs.synthetic.strata < 0).sum())
         if idle:
             notes.append(f"{idle} synthetic records are of strata that the fit did not know: no weight until align")
         return notes

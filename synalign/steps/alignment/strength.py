@@ -25,7 +25,7 @@ from synalign.numerics.alignment.strength import (
 )
 from synalign.numerics.core.features import FeatureMap
 from synalign.numerics.core.label_quality import MAX_LABELS
-from synalign.steps.alignment.inputs import Side, Strata
+from synalign.steps.alignment.inputs import AlignmentInputs, RecordArrays, Strata
 from synalign.steps.core.context import Context
 
 #: What "auto" means where there are too many labels, or too few records, to cross-validate: the middle of the range.
@@ -38,12 +38,11 @@ MAX_AUTO_LABELS = 200
 MIN_AUTO_RECORDS = 20
 
 
-def settle(
+def choose_strength(
     context: Context,
     settings: Align,
     features: FeatureMap,
-    strata: Strata,
-    sides: dict[str, Side],
+    inputs: AlignmentInputs,
     base: np.ndarray,
     shares: np.ndarray | None,
     seed: int,
@@ -54,17 +53,18 @@ def settle(
     curve.
     """
     notes: list[str] = []
-    quality = _use_quality(settings, strata, sides, notes)
+    strata = inputs.strata
+    quality = _use_quality(settings, inputs, notes)
     kinds = _share_kinds(settings, strata)
     fixed = {"auto": None, "none": math.inf}.get(str(settings.strength), settings.strength)
     if fixed is not None and len(kinds) == 1:
         return Candidate(float(fixed), quality, kinds[0]), [], notes
-    reason = _cannot_choose(strata, sides)
+    reason = _cannot_choose(inputs)
     if reason:
         strength = FALLBACK if fixed is None else float(fixed)
         notes.append(f"{reason}: strength {strength:g} and {kinds[-1]} label shares are taken without a comparison")
         return Candidate(strength, quality, kinds[-1]), [], notes
-    if "label" in strata.columns and fixed is None and _constant(sides):
+    if "label" in strata.columns and fixed is None and _constant(inputs):
         notes.append(
             "only one label is on both sides, so that no comparison can choose a strength, and nothing is pulled: the "
             "weights are uniform but for what they start from. Give a number (--strength 0.01), or leave labels out of "
@@ -73,8 +73,8 @@ def settle(
         return Candidate(math.inf, quality, kinds[0]), [], notes
     strengths = STRENGTHS if fixed is None else (float(fixed),)
     tried = candidates(quality, kinds, strengths)
-    real = _labelled(sides["real"], sides["real"].multiplicity)
-    synthetic = _labelled(sides["synthetic"], base)
+    real = _labelled(inputs.real, inputs.real.multiplicity)
+    synthetic = _labelled(inputs.synthetic, base)
     trials = cross_validate(
         features,
         real,
@@ -82,7 +82,7 @@ def settle(
         tried,
         seed,
         given_shares=shares,
-        classify=strata.has_labels and not _constant(sides),
+        classify=strata.has_labels and not _constant(inputs),
         progress=lambda done, total: context.progress("choosing the strength", done, total),
     )
     # "No weighting" is the reference in every curve, and a choice only where nothing was asked for.
@@ -102,8 +102,8 @@ def describe(candidate: Candidate) -> dict[str, Any]:
     return {"strength": strength, "quality": candidate.quality, "label_shares": candidate.shares}
 
 
-def _use_quality(settings: Align, strata: Strata, sides: dict[str, Side], notes: list[str]) -> bool:
-    labels = len(np.unique(sides["real"].labels))
+def _use_quality(settings: Align, inputs: AlignmentInputs, notes: list[str]) -> bool:
+    strata, labels = inputs.strata, len(np.unique(inputs.real.labels))
     if (
         settings.quality is False
         or not strata.has_labels
@@ -127,8 +127,8 @@ def _share_kinds(settings: Align, strata: Strata) -> list[str]:
     return ["kept", "real"] if settings.label_shares == "auto" else [settings.label_shares]
 
 
-def _cannot_choose(strata: Strata, sides: dict[str, Side]) -> str | None:
-    records, labels = int((sides["real"].strata >= 0).sum()), len(strata.names)
+def _cannot_choose(inputs: AlignmentInputs) -> str | None:
+    records, labels = int((inputs.real.strata >= 0).sum()), len(inputs.strata.names)
     if records < MIN_AUTO_RECORDS:
         return f"{records} real records that can be matched are too few to cross-validate (at least {MIN_AUTO_RECORDS})"
     if labels > MAX_AUTO_LABELS:
@@ -136,15 +136,16 @@ def _cannot_choose(strata: Strata, sides: dict[str, Side]) -> str | None:
     return None
 
 
-def _constant(sides: dict[str, Side]) -> bool:
+def _constant(inputs: AlignmentInputs) -> bool:
     """Whether the records that can be matched have a single label."""
-    matched = [side.labels[side.strata >= 0] for side in (sides["real"], sides["synthetic"])]
+    matched = [found.labels[found.strata >= 0] for found in (inputs.real, inputs.synthetic)]
     return any(len(np.unique(labels)) < 2 for labels in matched)
 
 
-def _labelled(side: Side, weights: np.ndarray) -> Labelled:
-    rows = np.flatnonzero((side.strata >= 0) & (weights > 0))
-    return Labelled(side.matrix[rows], weights[rows], side.strata[rows], side.labels[rows])
+def _labelled(found: RecordArrays, weights: np.ndarray) -> Labelled:
+    rows = np.flatnonzero((found.strata >= 0) & (weights > 0))
+    kept = found.take(rows)
+    return Labelled(kept.matrix, weights[rows], kept.strata, kept.labels)
 
 
 def _row(place: int, trial: Trial, reference: Trial, chosen: bool) -> dict[str, Any]:

@@ -12,58 +12,60 @@ import polars as pl
 from synalign.config import Align
 from synalign.numerics.alignment.dual import effective_size
 from synalign.numerics.alignment.stratum import (
+    MIN_HALVES,
     Distances,
     Fit,
     Means,
-    Pull,
+    Rows,
     Samples,
+    SolverSettings,
     align_stratum,
     align_whole,
     distances,
 )
 from synalign.numerics.alignment.strength import Candidate
 from synalign.numerics.core.label_quality import Quality, label_quality
-from synalign.steps.alignment.inputs import ALL, Side, Strata, rows_of_strata
+from synalign.steps.alignment.inputs import ALL, AlignmentInputs, RecordArrays, rows_of_strata
 from synalign.steps.alignment.kernel import Kernel
 from synalign.steps.core.context import Context
 
 
 @dataclass(frozen=True)
-class Belief:
-    """The base measure of all synthetic records, fitted to all real records and to their first half, and the label
-    quality in it, None where it is left out."""
+class Priors:
+    """What all m synthetic records weigh before anything is matched, float64 [m], not scaled: with the label quality
+    that all real records give (full), and that their first half gives (half). quality: None where it is left out, and
+    both are the base measure."""
 
     full: np.ndarray
     half: np.ndarray
     quality: Quality | None
 
     @classmethod
-    def of(cls, sides: dict[str, Side], base: np.ndarray, wanted: bool, seed: int) -> Belief:
+    def of(cls, inputs: AlignmentInputs, base: np.ndarray, wanted: bool, seed: int) -> Priors:
         """Multiply the label quality into the base measure, if it is wanted."""
         if not wanted:
             return cls(base, base, None)
-        real, synthetic = sides["real"], sides["synthetic"]
+        real, synthetic = inputs.real, inputs.synthetic
 
-        def believed(rows: np.ndarray) -> Quality:
-            weights = real.multiplicity[rows]
-            return label_quality(
-                real.matrix[rows], real.labels[rows], weights, synthetic.matrix, synthetic.labels, seed
-            )
+        def quality_by(known: RecordArrays) -> Quality:
+            amounts = known.multiplicity
+            return label_quality(known.matrix, known.labels, amounts, synthetic.matrix, synthetic.labels, seed)
 
-        halves = real.first_half
-        full = believed(np.arange(len(real)))
-        half = believed(np.flatnonzero(halves)) if halves.any() else full
+        full = quality_by(real)
+        half = quality_by(real.take(np.flatnonzero(real.first_half))) if real.first_half.any() else full
         return cls(base * full.probability, base * half.probability, full)
 
 
 @dataclass(frozen=True)
 class Fitted:
     """What was fitted. weighted: id, label and weight of each record. rows: of `alignments`, each stratum, then all
-    together. whole: the mean features of all together."""
+    together. whole: the mean features of all together. witness: float64 [2, n], as `Fit.witness`, of all real records;
+    NaN for those of no stratum that was fitted, and for all if it was not asked for."""
 
     weighted: pl.DataFrame
     rows: list[dict[str, Any]]
     whole: Means
+    witness: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,11 @@ class Weighting:
     """What the weights of all strata are fitted with."""
 
     context: Context
-    drawn: Kernel
-    sides: dict[str, Side]
-    strata: Strata
-    pull: Pull
+    kernel: Kernel
+    inputs: AlignmentInputs
+    settings: SolverSettings
     candidate: Candidate
-    belief: Belief
+    priors: Priors
     given: np.ndarray | None
 
     @classmethod
@@ -84,84 +85,95 @@ class Weighting:
         cls,
         context: Context,
         settings: Align,
-        drawn: Kernel,
-        sides: dict[str, Side],
-        strata: Strata,
+        kernel: Kernel,
+        inputs: AlignmentInputs,
         candidate: Candidate,
         base: np.ndarray,
         given: np.ndarray | None,
         seed: int,
     ) -> Weighting:
-        """Return it for the candidate that was settled on; `given` are the shares of the strata that settings give."""
-        pull = Pull(candidate.eps, settings.max_weight_ratio, settings.min_effective_share, settings.device)
-        belief = Belief.of(sides, base, candidate.quality, seed)
-        return cls(context, drawn, sides, strata, pull, candidate, belief, given)
+        """Return it for the candidate that was chosen; `given` are the shares of the strata that settings give."""
+        solver = SolverSettings(candidate.eps, settings.max_weight_ratio, settings.min_effective_share, settings.device)
+        priors = Priors.of(inputs, base, candidate.quality, seed)
+        return cls(context, kernel, inputs, solver, candidate, priors, given)
 
-    def fit(self) -> Fitted:
+    def fit(self, *, with_witness: bool = False) -> Fitted:
         """Fit the weights of each stratum that has synthetic records, and put them together in their shares."""
-        names, features = self.strata.names, self.drawn.features
-        members = {name: rows_of_strata(side.strata, len(names)) for name, side in self.sides.items()}
-        shares = self._shares()
-        weights = np.zeros(len(self.sides["synthetic"]))
+        names, features, synthetic = self.inputs.strata.names, self.kernel.features, self.inputs.synthetic
+        weights = np.zeros(len(synthetic))
         fits: list[Fit] = []
+        fitted: list[Rows] = []
         rows: list[dict[str, Any]] = []
-        for number, (name, share) in enumerate(zip(names, shares.tolist(), strict=True)):
+        similarity = np.full((2, len(self.inputs.real)), np.nan)
+        for number, (name, share, inside) in enumerate(zip(names, self._shares(), self._members(), strict=True)):
             self.context.progress("aligning", number, len(names))
-            inside = {side: found[number] for side, found in members.items()}
-            if not len(inside["synthetic"]):
+            if not len(inside.synthetic):
                 continue
-            fit = align_stratum(features, self._samples(inside), self.pull)
-            weights[inside["synthetic"]] = share * fit.solution.weights
+            fit = align_stratum(features, self._samples(inside), self.settings, with_witness=with_witness)
+            weights[inside.synthetic] = share * fit.solution.weights
             fits.append(fit)
-            rows.append(_fit_columns(fit, len(inside["real"]), share) | {"stratum": name})
+            fitted.append(inside)
+            rows.append(_fit_columns(fit, len(inside.real), share) | {"stratum": name})
+            if fit.witness is not None:
+                similarity[:, inside.real] = fit.witness
         self.context.progress("aligning", len(names), len(names))
-        everywhere = np.flatnonzero(self.sides["synthetic"].strata >= 0)
         if names == [ALL]:
             whole = fits[0].means
         else:
-            everything = {side: np.arange(len(found)) for side, found in self.sides.items()}
-            fitted = np.array([row["share"] for row in rows])
-            whole = align_whole(features, self._samples(everything), fits, fitted, self.pull.device)
-            rows.append(_whole_columns(rows, distances(whole), weights, self.sides))
-        frame = self.sides["synthetic"].frame[everywhere].select("id", "label")
-        return Fitted(frame.with_columns(pl.Series("weight", weights[everywhere])), rows, whole)
+            shares = np.array([row["share"] for row in rows])
+            whole = align_whole(features, self._samples(None), fits, shares, self.settings.device, fitted)
+            rows.append(_whole_columns(rows, distances(whole), weights, self.inputs))
+        used = np.flatnonzero(synthetic.strata >= 0)
+        frame = synthetic.frame.select("id", "label")[used]
+        return Fitted(frame.with_columns(pl.Series("weight", weights[used])), rows, whole, similarity)
 
     def without(self, left_out: np.ndarray) -> Weighting:
         """Return the same with some synthetic records left out, bool [m]."""
         kept = np.flatnonzero(~left_out)
-        side = self.sides["synthetic"]
-        some = Side(side.frame[kept], side.matrix[kept], side.strata[kept], side.labels[kept])
-        belief = Belief(self.belief.full[kept], self.belief.half[kept], self.belief.quality)
-        return replace(self, sides=self.sides | {"synthetic": some}, belief=belief)
+        priors = Priors(self.priors.full[kept], self.priors.half[kept], self.priors.quality)
+        return replace(self, inputs=self.inputs.with_synthetic(kept), priors=priors)
 
-    def _shares(self) -> np.ndarray:
-        """Return the share of each stratum in the weights, float64 [L]; 0 for one without synthetic records."""
-        count, kind = len(self.strata.names), self.candidate.shares
-        synthetic = self.sides["synthetic"]
+    def _members(self) -> list[Rows]:
+        """Return the records of each stratum, real ones of the first half first."""
+        inputs, count = self.inputs, len(self.inputs.strata.names)
+        real, synthetic, test = (
+            rows_of_strata(found.strata, count) for found in (inputs.real, inputs.synthetic, inputs.test)
+        )
+        first = inputs.real.first_half
+        # Sums are rounded by their order: too few for halves are left in the order that they always had.
+        halves = [rows if len(rows) < MIN_HALVES else rows[np.argsort(~first[rows], kind="stable")] for rows in real]
+        return [Rows(*found) for found in zip(halves, synthetic, test, strict=True)]
+
+    def _shares(self) -> list[float]:
+        """Return the share of each stratum in the weights; 0 for one without synthetic records."""
+        count, kind = len(self.inputs.strata.names), self.candidate.shares
+        synthetic = self.inputs.synthetic
         if self.given is not None:
             totals = self.given
         else:
-            side = self.sides["real" if kind == "real" else "synthetic"]
-            amounts = side.multiplicity if kind == "real" else self.belief.full
-            inside = side.strata >= 0
-            totals = np.bincount(side.strata[inside], amounts[inside], minlength=count)
+            found = self.inputs.real if kind == "real" else synthetic
+            amounts = found.multiplicity if kind == "real" else self.priors.full
+            inside = found.strata >= 0
+            totals = np.bincount(found.strata[inside], amounts[inside], minlength=count)
         there = np.bincount(synthetic.strata[synthetic.strata >= 0], minlength=count) > 0
-        found: np.ndarray = totals * there / (totals * there).sum()
-        return found
+        shares: list[float] = (totals * there / (totals * there).sum()).tolist()
+        return shares
 
-    def _samples(self, rows: dict[str, np.ndarray]) -> Samples:
-        real, synthetic, test = (self.sides[name] for name in ("real", "synthetic", "test"))
-        inside = rows["synthetic"]
+    def _samples(self, rows: Rows | None) -> Samples:
+        """Return the records of one stratum, or without `rows` all of them, which are then not copied."""
+        inputs = self.inputs
+        places = (slice(None), slice(None), slice(None)) if rows is None else (rows.real, rows.synthetic, rows.test)
+        real, synthetic, test = places
         return Samples(
-            real.matrix[rows["real"]],
-            real.multiplicity[rows["real"]],
-            real.first_half[rows["real"]],
-            synthetic.matrix[inside],
-            synthetic.multiplicity[inside],
-            self.belief.full[inside],
-            self.belief.half[inside],
-            test.matrix[rows["test"]],
-            test.multiplicity[rows["test"]],
+            inputs.real.matrix[real],
+            inputs.real.multiplicity[real],
+            inputs.real.first_half[real],
+            inputs.synthetic.matrix[synthetic],
+            inputs.synthetic.multiplicity[synthetic],
+            self.priors.full[synthetic],
+            self.priors.half[synthetic],
+            inputs.test.matrix[test],
+            inputs.test.multiplicity[test],
         )
 
 
@@ -183,17 +195,17 @@ def _fit_columns(fit: Fit, real_records: int, share: float) -> dict[str, Any]:
 
 
 def _whole_columns(
-    rows: Sequence[dict[str, Any]], found: Distances, weights: np.ndarray, sides: dict[str, Side]
+    rows: Sequence[dict[str, Any]], found: Distances, weights: np.ndarray, inputs: AlignmentInputs
 ) -> dict[str, Any]:
     size = effective_size(weights)
     return distance_columns(found) | {
         "stratum": ALL,
         "strength": min(row["strength"] for row in rows),
-        "real_records": len(sides["real"]),
-        "synthetic_records": len(sides["synthetic"]),
+        "real_records": len(inputs.real),
+        "synthetic_records": len(inputs.synthetic),
         "share": 1.0,
         "effective_size": size,
-        "effective_share": size / len(sides["synthetic"]),
+        "effective_share": size / len(inputs.synthetic),
         "gap": max(row["gap"] for row in rows),
         "iterations": sum(row["iterations"] for row in rows),
         "converged": all(row["converged"] for row in rows),

@@ -15,7 +15,7 @@ from synalign.models.protocol import Inputs
 from synalign.numerics.alignment.strength import FOLDS, Labelled
 from synalign.numerics.evaluation.mixtures import METHODS, Data, Method
 from synalign.numerics.evaluation.reweighting import Corpus, hashed_ngrams
-from synalign.steps.alignment.inputs import Side, base_measure, find_strata, read_frames, read_side
+from synalign.steps.alignment.inputs import RecordArrays, base_measure, find_strata, read_arrays, read_frames
 from synalign.steps.core.context import Context
 from synalign.steps.core.reading import records, vectors
 from synalign.store.lake.journal import Run
@@ -130,8 +130,8 @@ def as_arrays(
     """
     strata = find_strata(frames.real, frames.synthetic, align)
     notes = [*frames.notes, *strata.notes]
-    real = read_side(context, embedder, frames.real, REAL, strata, frames.labels)
-    synthetic = read_side(context, embedder, frames.synthetic, SYNTHETIC, strata, frames.labels)
+    real = read_arrays(context, embedder, frames.real, REAL, strata, frames.labels)
+    synthetic = read_arrays(context, embedder, frames.synthetic, SYNTHETIC, strata, frames.labels)
     base, said = base_measure(synthetic, align, seed)
     given = {} if current is None else {str(CURRENT.way): _weights(context, current, frames.synthetic)}
     usable = np.flatnonzero((synthetic.strata >= 0) & (base > 0))
@@ -145,8 +145,10 @@ def as_arrays(
     return EvaluationData(frames.labels, frames.real, synthetic_frame, test, data, inputs, codes, [*notes, *said])
 
 
-def _corpus(side: Side, weights: np.ndarray) -> Corpus:
-    return Corpus(Labelled(side.matrix, weights, side.strata, side.labels), hashed_ngrams(side.frame["text"].to_list()))
+def _corpus(found: RecordArrays, weights: np.ndarray) -> Corpus:
+    return Corpus(
+        Labelled(found.matrix, weights, found.strata, found.labels), hashed_ngrams(found.frame["text"].to_list())
+    )
 
 
 def _weights(context: Context, run: Run, synthetic: pl.DataFrame) -> np.ndarray:

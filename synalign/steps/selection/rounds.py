@@ -13,7 +13,7 @@ from synalign.config import AlignRequest, GenerateRequest, ReasonRequest, Select
 from synalign.numerics.alignment.stratum import Improvement, improvement
 from synalign.numerics.alignment.strength import Candidate
 from synalign.steps.alignment.align import align
-from synalign.steps.alignment.inputs import base_measure, find_strata, given_shares, read_frames, read_sides
+from synalign.steps.alignment.inputs import base_measure, find_strata, given_shares, read_frames, read_inputs
 from synalign.steps.alignment.kernel import choose_kernel
 from synalign.steps.alignment.weight_sets import settings_of
 from synalign.steps.alignment.weighting import Weighting
@@ -149,23 +149,23 @@ def _improvement(context: Context, aligned: Run, new: set[str]) -> tuple[Improve
     candidate = Candidate(eps, bool(rows[0]["quality"]), str(rows[0]["label_shares"]))
     real, synthetic = read_frames(context, settings)
     strata = find_strata(real, synthetic, settings)
-    sides = read_sides(context, embedder, real, synthetic, strata)
-    left_out = sides["synthetic"].frame["id"].is_in(list(new)).to_numpy()
+    inputs = read_inputs(context, embedder, real, synthetic, strata)
+    left_out = inputs.synthetic.frame["id"].is_in(list(new)).to_numpy()
     if not new or not left_out.any():
         return None, "this round brought no records"
-    if (sides["synthetic"].strata[~left_out] < 0).all():
+    if (inputs.synthetic.strata[~left_out] < 0).all():
         return None, "there were no synthetic records before this round"
-    heldout = np.flatnonzero(~sides["real"].first_half)
+    heldout = np.flatnonzero(~inputs.real.first_half)
     if len(heldout) < _MIN_HELDOUT:
         return None, f"fewer than {_MIN_HELDOUT} real records are held out, which is too few to judge by"
     seed = int(rows[0]["seed"])
-    base, _ = base_measure(sides["synthetic"], settings, seed)
-    drawn = choose_kernel(settings, sides, seed)
-    shares = given_shares(settings, strata, sides["real"])
-    work = Weighting.of(context, settings, drawn, sides, strata, candidate, base, shares, seed)
+    base, _ = base_measure(inputs.synthetic, settings, seed)
+    drawn = choose_kernel(settings, inputs, seed)
+    shares = given_shares(settings, strata, inputs.real)
+    work = Weighting.of(context, settings, drawn, inputs, candidate, base, shares, seed)
     before, after = work.without(left_out).fit().whole, work.fit().whole
     if before.half_weighted is None or after.half_weighted is None:
         return None, "there are too few real records to hold a half of them out"
-    amounts = sides["real"].multiplicity[heldout]
-    matrix = sides["real"].matrix[heldout]
+    amounts = inputs.real.multiplicity[heldout]
+    matrix = inputs.real.matrix[heldout]
     return improvement(drawn.features, matrix, amounts, before.half_weighted, after.half_weighted), ""

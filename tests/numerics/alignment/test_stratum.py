@@ -10,7 +10,7 @@ import pytest
 from synalign.errors import NumericsError
 from synalign.numerics.alignment import stratum
 from synalign.numerics.alignment.dual import effective_size
-from synalign.numerics.alignment.stratum import Fit, Pull, Samples, align_whole, distances
+from synalign.numerics.alignment.stratum import Fit, Samples, SolverSettings, align_whole, distances
 from synalign.numerics.core.features import RandomFeatures
 
 
@@ -25,7 +25,7 @@ def _data(seed: int, n: int = 200, m: int = 300, t: int = 0) -> tuple[RandomFeat
 
 
 def align_stratum(features: RandomFeatures, samples: Samples, eps: float) -> Fit:
-    return stratum.align_stratum(features, samples, Pull(eps))
+    return stratum.align_stratum(features, samples, SolverSettings(eps))
 
 
 def test_weighting_comes_nearer_to_real_records_it_was_not_fitted_on() -> None:
@@ -144,8 +144,8 @@ def test_a_cap_counts_in_multiples_of_a_records_share_by_multiplicity() -> None:
     features, samples = _data(10)
     counts = np.where(np.arange(300) < 10, 3.0, 1.0)
     capped = replace(samples, counts=counts, prior=counts, half_prior=counts)
-    free = stratum.align_stratum(features, capped, Pull(1e-3)).solution
-    fit = stratum.align_stratum(features, capped, Pull(1e-3, max_weight_ratio=2.0)).solution
+    free = stratum.align_stratum(features, capped, SolverSettings(1e-3)).solution
+    fit = stratum.align_stratum(features, capped, SolverSettings(1e-3, max_weight_ratio=2.0)).solution
     bound = 2.0 * counts / counts.sum()
     assert (free.weights > bound).sum() > 5
     assert (fit.weights <= bound * (1 + 1e-9)).all()
@@ -154,6 +154,6 @@ def test_a_cap_counts_in_multiples_of_a_records_share_by_multiplicity() -> None:
 
 def test_a_floor_on_the_effective_share_holds_in_the_fit() -> None:
     features, samples = _data(11)
-    fit = stratum.align_stratum(features, samples, Pull(1e-4, min_effective_share=0.6)).solution
+    fit = stratum.align_stratum(features, samples, SolverSettings(1e-4, min_effective_share=0.6)).solution
     assert 0.6 * 300 <= fit.effective_size <= 0.62 * 300
     assert fit.eps > 1e-4
