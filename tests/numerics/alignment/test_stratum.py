@@ -10,7 +10,9 @@ import pytest
 from synalign.errors import NumericsError
 from synalign.numerics.alignment import stratum
 from synalign.numerics.alignment.dual import effective_size
-from synalign.numerics.alignment.stratum import Fit, Samples, SolverSettings, align_whole, distances
+from synalign.numerics.alignment.stratum import Fit, Rows, Samples, SolverSettings, align_whole, distances
+from synalign.numerics.alignment.witness import witness
+from synalign.numerics.core.blocks import FeatureBlocks
 from synalign.numerics.core.features import RandomFeatures
 
 
@@ -157,3 +159,29 @@ def test_a_floor_on_the_effective_share_holds_in_the_fit() -> None:
     fit = stratum.align_stratum(features, samples, SolverSettings(1e-4, min_effective_share=0.6)).solution
     assert 0.6 * 300 <= fit.effective_size <= 0.62 * 300
     assert fit.eps > 1e-4
+
+
+def test_the_whole_from_the_means_of_its_strata_is_that_from_all_records() -> None:
+    """A stratum that is too small for halves, and records of no stratum, are among them."""
+    features, samples = _data(12, t=50)
+    small, large = _parts(replace(samples, test=samples.test[:0], test_weights=np.ones(0)), 5)
+    large = replace(large, real=large.real[:-20], real_weights=large.real_weights[:-20])
+    large = replace(large, in_first_half=large.in_first_half[:-20], test=samples.test, test_weights=np.ones(50))
+    fits = [align_stratum(features, part, 1e-2) for part in (small, large)]
+    synthetic, none = np.arange(len(samples.synthetic)), np.arange(0)
+    rows = [Rows(np.arange(5), synthetic[:0], none), Rows(np.arange(5, 180), synthetic, np.arange(50))]
+    shares = np.array([0.4, 0.6])
+    pooled = align_whole(features, samples, fits, shares, rows=rows)
+    direct = align_whole(features, samples, fits, shares)
+    for name in ("real", "raw", "weighted", "first", "second", "half_weighted", "test"):
+        np.testing.assert_allclose(getattr(pooled, name), getattr(direct, name), atol=1e-6, err_msg=name)
+
+
+def test_the_witness_of_a_fit_is_that_of_its_records_and_changes_no_weight() -> None:
+    features, samples = _data(13)
+    fit = stratum.align_stratum(features, samples, SolverSettings(1e-2), with_witness=True)
+    plain = align_stratum(features, samples, 1e-2)
+    np.testing.assert_array_equal(fit.solution.weights, plain.solution.weights)
+    assert plain.witness is None
+    expected = witness(FeatureBlocks(features, samples.real), samples.real_weights, fit.solution.mean)
+    np.testing.assert_allclose(fit.witness, np.array(expected), atol=1e-6)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import polars as pl
@@ -10,6 +11,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 import synalign as sa
+from synalign.steps.alignment import inputs
 from tests.steps.workspaces import FIXED, copy, corpus, make, one, rows
 
 BOTH = ("mmd2_unbiased", "precision", "recall", "density", "coverage", "label_distance", "cluster_distance")
@@ -169,3 +171,51 @@ def test_text_that_was_taken_away_is_the_first_gap(tmp_path: Path) -> None:
     assert first["missing_share"] > before[place]["missing_share"]
     assert first["witness"] > max(0, before[place]["witness"])
     assert first["coverage"] < before[place]["coverage"]
+
+
+def test_a_measurement_that_reads_finds_what_one_does_that_is_handed_the_arrays(
+    split: sa.Workspace, tmp_path: Path, monkeypatch
+) -> None:
+    workspace = copy(split, tmp_path / "w")
+    queries = {
+        "metrics": "select metric, value, low, high, p_value, split from metrics order by metric",
+        "neighbours": "select * exclude (run_id) from neighbours order by origin, id",
+    }
+    before = {name: rows(workspace, query) for name, query in queries.items()}
+    witnessed = rows(workspace, "select * exclude (run_id) from witness order by id")
+    run = one(workspace, "select run_id from runs where step = 'measure'")
+    workspace._context().journal.drop([run])
+    read: list[str] = []
+    vectors = inputs.vectors
+    monkeypatch.setattr(inputs, "vectors", lambda *given: read.append(given[2]) or vectors(*given))
+    workspace.check()
+    assert read == ["real", "synthetic", "real"]
+    assert {name: rows(workspace, query) for name, query in queries.items()} == before
+    again = rows(workspace, "select * exclude (run_id) from witness order by id")
+    assert [row["stratum"] for row in again] == [row["stratum"] for row in witnessed]
+    for name in ("witness", "real_mean", "synthetic_mean"):
+        np.testing.assert_allclose([row[name] for row in again], [row[name] for row in witnessed], atol=1e-6)
+
+
+def test_align_reads_each_vector_once_and_says_what_its_caller_waited_for(
+    split: sa.Workspace, tmp_path: Path, monkeypatch
+) -> None:
+    workspace = copy(split, tmp_path / "w")
+    read: list[str] = []
+    vectors = inputs.vectors
+    monkeypatch.setattr(inputs, "vectors", lambda *given: read.append(given[2]) or vectors(*given))
+    monkeypatch.setattr("synalign.steps.alignment.measure.MAX_PAIRS", 50 * 100)
+    monkeypatch.setattr("synalign.steps.alignment.measure.MIN_NEIGHBOURS", 25)
+    start = perf_counter()
+    outcome = workspace.align(**FIXED, weight_set="other")
+    waited = perf_counter() - start
+    assert read == ["real", "synthetic", "real"]  # training, synthetic, test
+    assert 0.5 * waited < outcome.seconds <= waited
+    assert sum(outcome.parts.values()) == pytest.approx(outcome.seconds, rel=0.05)
+    assert outcome.parts["measure"] > 0
+    newest = "run_id = (select arg_max(run_id, sequence) from runs where step = 'measure')"
+    real = one(workspace, "select count(*) from real where split = 'train'")
+    found = rows(workspace, f"select origin, count(*) as n from neighbours where {newest} group by 1 order by 1")
+    assert [row["n"] for row in found] == [5000 // real] * 2
+    (run,) = rows(workspace, f"select notes from runs where {newest}")
+    assert sum("neighbours are of" in note for note in run["notes"]) == 2
