@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,41 @@ MOST_METHODS = 14
 MOST_ROWS = 60
 
 
-def curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+@dataclass(frozen=True)
+class Estimate:
+    """A value and its interval, of which both ends are None where there is none."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Point:
+    """The score of one method at one number of real records."""
+
+    real_records: int
+    score: Estimate
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method of the ablation chart. group: the heading above it; empty without groups. difference: None for the
+    method that the others are compared with."""
+
+    group: str
+    method: str
+    score: Estimate
+    difference: Estimate | None
+
+
+def curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Point]]:
     """Return the points of each method, by number of records, the methods in the order in which they come.
 
     Raises:
         UsageError: if there is no row, or one that cannot be drawn.
     """
-    found: dict[str, dict[int, dict[str, Any]]] = {}
+    found: dict[str, dict[int, Point]] = {}
     for number, row in enumerate(_some(rows, 10_000)):
         method, size = _text(row, number, "method"), _number(row, number, "real_records")
         if size < 1 or size != int(size):
@@ -34,13 +63,13 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]
         points = found.setdefault(method, {})
         if int(size) in points:
             raise UsageError(f"Row {number}: {method!r} has a second row of {int(size)} real records. One is drawn.")
-        points[int(size)] = {"real_records": int(size), **_interval(row, number, "mean", "low", "high")}
+        points[int(size)] = Point(int(size), _estimate(row, number, "mean", "low", "high"))
     if len(found) > MOST_METHODS:
         raise UsageError(f"A chart holds at most {MOST_METHODS} methods that can be told apart; given: {len(found)}.")
     return {method: [points[size] for size in sorted(points)] for method, points in found.items()}
 
 
-def lines(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def lines(rows: Sequence[Mapping[str, Any]]) -> list[Line]:
     """Return the rows of the ablation chart.
 
     Raises:
@@ -49,18 +78,16 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     found, seen = [], set()
     for number, row in enumerate(_some(rows, MOST_ROWS)):
         group = _text(row, number, "group") if row.get("group") else ""
-        line = {"method": _text(row, number, "method"), "group": group, **_interval(row, number, "mean", "low", "high")}
-        if (group, line["method"]) in seen:
-            raise UsageError(f"Row {number}: {line['method']!r} has a second row. One is drawn.")
-        seen.add((group, line["method"]))
+        method, score = _text(row, number, "method"), _estimate(row, number, "mean", "low", "high")
+        if (group, method) in seen:
+            raise UsageError(f"Row {number}: {method!r} has a second row. One is drawn.")
+        seen.add((group, method))
         names = ("difference", "difference_low", "difference_high")
-        if all(name in row and row[name] is None for name in names):
-            found.append({**line, **dict.fromkeys(names)})
-            continue
-        line |= _interval(row, number, *names)
-        if line["difference_low"] is None:
+        reference = all(name in row and row[name] is None for name in names)
+        difference = None if reference else _estimate(row, number, *names)
+        if difference is not None and difference.low is None:
             raise UsageError(f"Row {number}: a difference has an interval: difference_low and difference_high.")
-        found.append(line)
+        found.append(Line(group, method, score, difference))
     return found
 
 
@@ -89,15 +116,15 @@ def _number(row: Mapping[str, Any], number: int, name: str) -> float:
     return found
 
 
-def _interval(row: Mapping[str, Any], number: int, middle: str, lower: str, upper: str) -> dict[str, float | None]:
-    """Return a number and its interval, of which the edges may both be None."""
+def _estimate(row: Mapping[str, Any], number: int, middle: str, lower: str, upper: str) -> Estimate:
+    """Return the value and the interval in three columns of a row."""
     mean = _number(row, number, middle)
     if all(name in row and row[name] is None for name in (lower, upper)):
-        return {middle: mean, lower: None, upper: None}
+        return Estimate(mean, None, None)
     low, high = _number(row, number, lower), _number(row, number, upper)
     if not low <= mean <= high:
         raise UsageError(f"Row {number}: {middle} lies from {lower} to {upper}; given: {mean:g}, {low:g} and {high:g}.")
-    return {middle: mean, lower: low, upper: high}
+    return Estimate(mean, low, high)
 
 
 def targets(path: str | os.PathLike[str]) -> list[Path]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synalign.errors import StoreError, UsageError
-from synalign.report.chart_rows import curves, lines, targets
+from synalign.report.chart_rows import Estimate, Line, Point, curves, lines, targets
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,19 +113,21 @@ def ablation(
 # What is drawn.
 
 
-def _draw_curves(methods: dict[str, list[dict[str, Any]]], title: str, score: str, note: str) -> Figure:
+def _draw_curves(methods: dict[str, list[Point]], title: str, score: str, note: str) -> Figure:
     figure, (axes,) = _figure(_HEIGHT, 1)
-    sizes = sorted({row["real_records"] for points in methods.values() for row in points})
+    sizes = sorted({point.real_records for points in methods.values() for point in points})
     # Side by side, so that intervals at one size do not hide each other.
     spread = min(0.007 * math.log(max(sizes[-1] / sizes[0], 2)), 0.05)
     ends = []
     for number, (method, points) in enumerate(methods.items()):
         colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
-        x = [row["real_records"] * math.exp(spread * (number - (len(methods) - 1) / 2)) for row in points]
-        y = [row["mean"] for row in points]
-        for at, row in zip(x, points, strict=True):
-            if row["low"] is not None:
-                axes.plot([at, at], [row["low"], row["high"]], color=colour, alpha=0.55, linewidth=1.6, zorder=2)
+        x = [point.real_records * math.exp(spread * (number - (len(methods) - 1) / 2)) for point in points]
+        y = [point.score.value for point in points]
+        for at, point in zip(x, points, strict=True):
+            if point.score.low is not None and point.score.high is not None:
+                axes.plot(
+                    [at, at], [point.score.low, point.score.high], color=colour, alpha=0.55, linewidth=1.6, zorder=2
+                )
         style: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": _DASHES[number // len(_COLOURS)]}
         axes.plot(x, y, linewidth=1.8, markersize=6, markeredgecolor="white", markeredgewidth=0.8, zorder=3, **style)
         ends.append((x[-1], y[-1], "\n".join(textwrap.wrap(method, _LETTERS)), style))
@@ -148,10 +150,10 @@ def _draw_curves(methods: dict[str, list[dict[str, Any]]], title: str, score: st
     return figure
 
 
-def _draw_lines(rows: list[dict[str, Any]], title: str, score: str, difference: str, note: str) -> Figure:
-    groups = list(dict.fromkeys(row["group"] for row in rows))
+def _draw_lines(rows: list[Line], title: str, score: str, difference: str, note: str) -> Figure:
+    groups = list(dict.fromkeys(row.group for row in rows))
     headed = groups != [""]
-    called = {row["method"]: textwrap.wrap(row["method"], _LETTERS + 10) for row in rows}
+    called = {row.method: textwrap.wrap(row.method, _LETTERS + 10) for row in rows}
     step = 24 + 22 * max(len(parts) for parts in called.values())
     height = max(_HEIGHT, 230 + step * (len(rows) + headed * len(groups)))
     figure, (left, right) = _figure(height, 2)
@@ -160,14 +162,14 @@ def _draw_lines(rows: list[dict[str, Any]], title: str, score: str, difference: 
         if headed:
             heads.append((y, group))
             y += 1
-        for row in (row for row in rows if row["group"] == group):
+        for row in (row for row in rows if row.group == group):
             places.append((y, row))
-            names.append("\n".join(called[row["method"]]))
+            names.append("\n".join(called[row.method]))
             y += 1
     for at, row in places:
-        _dot(left, at, row["mean"], row["low"], row["high"], _INK, "o", True)
-        if row["difference"] is not None:
-            _dot(right, at, *_difference(row))
+        _dot(left, at, row.score, _INK, "o", True)
+        if row.difference is not None:
+            _dot(right, at, row.difference, *_difference_style(row.difference))
     for axes, label in ((left, score), (right, difference)):
         axes.set_ylim(y - 0.4, -0.6)
         axes.set_xlabel("\n".join(textwrap.wrap(label, 26)))
@@ -178,7 +180,7 @@ def _draw_lines(rows: list[dict[str, Any]], title: str, score: str, difference: 
         axes.locator_params(axis="x", nbins=3)
     right.axvline(0.0, color=_FAINT, linewidth=1.4, zorder=1.5)
     left.set_yticks([at for at, _ in places], names, color=_INK)
-    right.set_yticks([at for at, _ in places], [_difference_text(row) for _, row in places], color=_INK)
+    right.set_yticks([at for at, _ in places], [_difference_text(row.difference) for _, row in places], color=_INK)
     right.yaxis.tick_right()
     right.tick_params(axis="y", length=0)
     _head(figure, title, note)
@@ -191,28 +193,26 @@ def _draw_lines(rows: list[dict[str, Any]], title: str, score: str, difference: 
     return figure
 
 
-def _dot(
-    axes: Axes, y: float, mean: float, low: float | None, high: float | None, colour: str, marker: str, filled: bool
-) -> None:
-    if low is not None and high is not None:
-        axes.plot([low, high], [y, y], color=colour, linewidth=2.0, solid_capstyle="butt", zorder=2)
-    face = colour if filled else "white"
-    axes.plot([mean], [y], marker, color=colour, markerfacecolor=face, markersize=7, markeredgewidth=1.6, zorder=3)
+def _dot(axes: Axes, y: float, shown: Estimate, colour: str, marker: str, filled: bool) -> None:
+    if shown.low is not None and shown.high is not None:
+        axes.plot([shown.low, shown.high], [y, y], color=colour, linewidth=2.0, solid_capstyle="butt", zorder=2)
+    style: dict[str, Any] = {"color": colour, "markerfacecolor": colour if filled else "white"}
+    axes.plot([shown.value], [y], marker, markersize=7, markeredgewidth=1.6, zorder=3, **style)
 
 
-def _difference(row: dict[str, Any]) -> tuple[Any, ...]:
-    """Return the difference of a row, its interval, and how it is drawn: filled where the interval leaves 0 out."""
-    low, high = row["difference_low"], row["difference_high"]
-    significant = low > 0 or high < 0
-    colour = _FAINT if not significant else _COLOURS[0] if low > 0 else _COLOURS[1]
-    return row["difference"], low, high, colour, "o" if not significant else "^" if low > 0 else "v", significant
+def _difference_style(difference: Estimate) -> tuple[str, str, bool]:
+    """Return the colour, the marker, and whether it is filled: where the interval excludes 0."""
+    above, below = (difference.low or 0) > 0, (difference.high or 0) < 0
+    colour = _COLOURS[0] if above else _COLOURS[1] if below else _FAINT
+    return colour, "^" if above else "v" if below else "o", above or below
 
 
-def _difference_text(row: dict[str, Any]) -> str:
-    if row["difference"] is None:
+def _difference_text(difference: Estimate | None) -> str:
+    if difference is None:
         return "reference"
-    low, high = (f"{row[name]:+.3f}".replace("-", "\u2212") for name in ("difference_low", "difference_high"))
-    return f"{row['difference']:+.3f}".replace("-", "\u2212") + f"  [{low}, {high}]"
+    numbers = (difference.value, difference.low, difference.high)
+    value, low, high = (f"{number:+.3f}".replace("-", "\u2212") for number in numbers)
+    return f"{value}  [{low}, {high}]"
 
 
 # Where it stands.
