@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from functools import lru_cache
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
@@ -225,8 +227,14 @@ def json_schema(model: type[BaseModel], strict: bool = True) -> dict[str, Any]:
     Strict means: references resolved in place, `additionalProperties` false and all properties required in each
     object, and only keywords that such servers share. A model that contains itself has no strict form.
     """
-    schema = model.model_json_schema()
-    return _strict(schema, schema.get("$defs", {})) if strict else schema
+    schema = _declared(model)
+    return _strict(schema, schema.get("$defs", {})) if strict else deepcopy(schema)
+
+
+@lru_cache(maxsize=64)
+def _declared(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the schema that pydantic makes, which takes it longer than rendering a prompt. Do not change it."""
+    return model.model_json_schema()
 
 
 def _strict(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def start() -> Iterator[Any]:
 
 
 def at(endpoint: Endpoint, **values: Any) -> Llm:
-    given = {"concurrency": 32, "timeout": 0.5, "max_attempts": 12} | values
+    given = {"concurrency": 32, "timeout": 1.5, "max_attempts": 12} | values
     return Llm(model="m", base_url=endpoint.url, api_key_env="FAULTS_KEY", **given)
 
 

@@ -46,7 +46,7 @@ def context_of(path: Path, **prices: Price) -> Context:
 
 
 def settings(url: str | None, **values: Any) -> Llm:
-    given = {"concurrency": 16, "timeout": 0.5, "max_attempts": 12, "max_tokens": REPLY} | values
+    given = {"concurrency": 16, "timeout": 1.5, "max_attempts": 12, "max_tokens": REPLY} | values
     return Llm(**{"model": "m", "base_url": url, "api_key_env": "NO_SUCH_KEY", **given})
 
 
