@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 
 import numpy as np
 import polars as pl
@@ -69,6 +70,17 @@ def excluded(context: Context) -> pl.DataFrame:
     verdicts = context.lake.frame("exclusions", ["run_id", "id", "excluded"]).join(order, on="run_id")
     last = verdicts.sort("sequence").group_by("id", maintain_order=True).last()
     return last.filter(pl.col("excluded")).select("id").sort("id")
+
+
+def weights_of(context: Context, run: Run) -> pl.DataFrame:
+    """Return id and weight of the synthetic records of a weight set, by the run that made it."""
+    return context.lake.frame("weights", ["id", "weight"], f"run_id = {quote(run.run_id)}")
+
+
+def by_hash(frame: pl.DataFrame, count: int, salt: str) -> pl.DataFrame:
+    """Return at most `count` rows by the hash of a salt and their ids, in that order: fewer are the first of more."""
+    keys = pl.Series("key", [sha256(f"{salt}:{name}".encode()).hexdigest() for name in frame["id"]])
+    return frame.with_columns(keys).sort("key").head(count).drop("key")
 
 
 def require_real(context: Context, columns: Sequence[str] = ()) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from synalign.errors import InputError, NotReadyError
 from synalign.steps.core.context import Context, Outcome
 from synalign.steps.core.reading import document_runs, records
 from synalign.steps.core.run_step import finish
-from synalign.steps.corpus.ingest import add_own_columns, other_own_values, short
+from synalign.steps.corpus.ingest import short, store_new
 from synalign.store.files import files
 from synalign.store.files.records import Columns, Records, to_records
 from synalign.store.lake.journal import Clock, Plan, Run
@@ -53,18 +53,10 @@ def ingest_documents(context: Context, found: Records, request: IngestDocumentsR
         return Outcome(done.step, done.run_id, True, {"documents": done.counts["documents"], "added": 0})
     context.journal.sweep((TABLE,))
     frame = found.frame.drop("label", "split").with_columns(pl.lit(plan.run_id).alias("run_id"))
-    rows = frame.to_arrow()
     _check_known_ids(context, frame)
-    add_own_columns(context, rows, TABLE)
-    dropped = other_own_values(context, rows, TABLE)
-    context.progress("storing documents", 0, frame.height)
-    added = context.lake.insert(TABLE, rows)
-    context.progress("storing documents", frame.height, frame.height)
-    notes = list(found.notes)
-    if added < frame.height:
-        kept = f"; their columns {', '.join(dropped)} are kept as they were" if dropped else ""
-        notes.append(f"{frame.height - added} documents were in the workspace already{kept}")
-    return finish(context, plan, clock, {"documents": frame.height, "added": added}, notes, (TABLE,))
+    added, known = store_new(context, TABLE, frame, "documents")
+    counts = {"documents": frame.height, "added": added}
+    return finish(context, plan, clock, counts, [*found.notes, *known], (TABLE,))
 
 
 def documents(context: Context, ids: Collection[str] | None = None, runs: Sequence[Run] | None = None) -> pl.DataFrame:

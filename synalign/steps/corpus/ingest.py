@@ -57,26 +57,36 @@ def ingest(context: Context, records: Records, request: IngestRequest) -> Outcom
     frame = frame.with_columns(pl.lit(plan.run_id).alias("run_id"))
     if synthetic:
         frame = frame.with_columns(*(pl.lit(None, pl.String).alias(name) for name in _PROVENANCE))
-    rows = frame.to_arrow()
     _check_known_ids(context, frame, origin)
-    add_own_columns(context, rows, origin)
     notes = [*records.notes, *said]
-    dropped = other_own_values(context, rows, origin)
     if synthetic:
         notes += _texts_of_real_records(context, frame["text"])
-    context.progress("storing records", 0, frame.height)
+    added, known = store_new(context, origin, frame, "records")
     repeats = records.repeats.join(frame, on="id", how="semi").with_columns(
         pl.lit(plan.run_id).alias("run_id"), pl.lit(origin).alias("origin")
     )
     context.lake.insert("multiplicities", repeats.to_arrow())
-    added = context.lake.insert(origin, rows)
-    context.progress("storing records", frame.height, frame.height)
-    if added < frame.height:
-        kept = f"; their columns {', '.join(dropped)} are kept as they were" if dropped else ""
-        notes.append(f"{frame.height - added} records were in the workspace already{kept}")
     counts = {"origin": origin, "records": frame.height, "added": added}
     counts |= {f"split_{name}": count for name, count in sorted(frame["split"].value_counts().rows())}
-    return finish(context, plan, clock, counts, notes, (origin, "multiplicities"))
+    return finish(context, plan, clock, counts, [*notes, *known], (origin, "multiplicities"))
+
+
+def store_new(context: Context, table: str, frame: pl.DataFrame, what: str) -> tuple[int, list[str]]:
+    """Add rows of which the table has no such id, after making room for the user's own columns; return how many were
+    added, and a note if some were there.
+
+    Raises:
+        InputError: if a column has another type than in the table. Nothing is written then.
+    """
+    rows = frame.to_arrow()
+    _add_own_columns(context, rows, table)
+    dropped = _other_own_values(context, rows, table)
+    context.progress(f"storing {what}", 0, frame.height)
+    added = context.lake.insert(table, rows)
+    context.progress(f"storing {what}", frame.height, frame.height)
+    kept = f"; their columns {', '.join(dropped)} are kept as they were" if dropped else ""
+    known = [f"{frame.height - added} {what} were in the workspace already{kept}"] if added < frame.height else []
+    return added, known
 
 
 def _check_known_ids(context: Context, frame: pl.DataFrame, origin: str) -> None:
@@ -97,7 +107,7 @@ def _check_known_ids(context: Context, frame: pl.DataFrame, origin: str) -> None
         )
 
 
-def add_own_columns(context: Context, rows: pa.Table, origin: str) -> None:
+def _add_own_columns(context: Context, rows: pa.Table, origin: str) -> None:
     """Make room for columns that the workspace has not, and refuse those that it has with another type."""
     there = context.lake.schema(origin)
     folded = {name.lower(): name for name in there.names}
@@ -120,7 +130,7 @@ def add_own_columns(context: Context, rows: pa.Table, origin: str) -> None:
     context.lake.add_columns(origin, [field for field in rows.schema if field.name not in there.names])
 
 
-def other_own_values(context: Context, rows: pa.Table, origin: str) -> list[str]:
+def _other_own_values(context: Context, rows: pa.Table, origin: str) -> list[str]:
     """Return the user's own columns in which a known record comes with another value than it has."""
     own = [name for name in rows.column_names if name not in TABLES[origin].schema.names]
     if not own:

@@ -11,9 +11,8 @@ import polars as pl
 from synalign.errors import NotReadyError, UsageError
 from synalign.numerics.core.mixing import sample_weights
 from synalign.steps.core.context import Context
-from synalign.steps.core.reading import records, require_real, vectors
+from synalign.steps.core.reading import records, require_real, vectors, weights_of
 from synalign.steps.embedding.embed import named
-from synalign.store.lake.lake import quote
 from synalign.store.lake.schemas import REAL, SYNTHETIC
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def training_data(context: Context, *, with_vectors: bool, synthetic_share: floa
     if run is None:
         raise NotReadyError("There are no weights yet. Run ws.align() ('synalign align DIR') first.")
     real = require_real(context).with_columns(pl.col("multiplicity").cast(pl.Float64).alias("amount"))
-    weights = context.lake.frame("weights", ["id", "weight"], f"run_id = {quote(run.run_id)}")
+    weights = weights_of(context, run)
     synthetic = records(context, SYNTHETIC).join(weights.rename({"weight": "amount"}), on="id").sort("id")
     sides = [(REAL, real, 1 - synthetic_share), (SYNTHETIC, synthetic, synthetic_share)]
     if any(frame["label"].null_count() < frame.height for _, frame, _ in sides):

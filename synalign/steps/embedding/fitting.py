@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
-
 import polars as pl
 
 from synalign.steps.core.context import Context
-from synalign.steps.core.reading import document_runs, record_runs, records
+from synalign.steps.core.reading import by_hash, document_runs, record_runs, records
 from synalign.steps.corpus.documents import documents
 from synalign.steps.forget.tombstones import forget_runs
 from synalign.store.lake.schemas import DOCUMENT, ORIGINS
@@ -35,13 +33,7 @@ def fit_texts(context: Context) -> dict[str, pl.DataFrame]:
     chosen: dict[str, pl.DataFrame] = {}
     smallest_first = sorted(frames, key=lambda origin: frames[origin].height)
     for number, origin in enumerate(smallest_first):
-        chosen[origin] = _by_hash(frames[origin], left // (len(frames) - number))
+        room, frame = left // (len(frames) - number), frames[origin]
+        chosen[origin] = frame if frame.height <= room else by_hash(frame, room, "fit/1").sort("id")
         left -= chosen[origin].height
     return {origin: chosen[origin] for origin in frames}
-
-
-def _by_hash(frame: pl.DataFrame, count: int) -> pl.DataFrame:
-    if frame.height <= count:
-        return frame
-    keys = pl.Series("key", [sha256(f"fit/1:{name}".encode()).hexdigest() for name in frame["id"]])
-    return frame.with_columns(keys).sort("key").head(count).sort("id")

@@ -17,9 +17,8 @@ from synalign.numerics.evaluation.mixtures import METHODS, Data, Method
 from synalign.numerics.evaluation.reweighting import Corpus, hashed_ngrams
 from synalign.steps.alignment.inputs import RecordArrays, base_measure, find_strata, read_arrays, read_frames
 from synalign.steps.core.context import Context
-from synalign.steps.core.reading import records, vectors
+from synalign.steps.core.reading import records, vectors, weights_of
 from synalign.store.lake.journal import Run
-from synalign.store.lake.lake import quote
 from synalign.store.lake.schemas import REAL, SYNTHETIC
 
 #: The row of the weights that the workspace has, as they are.
@@ -153,7 +152,7 @@ def _corpus(found: RecordArrays, weights: np.ndarray) -> Corpus:
 
 def _weights(context: Context, run: Run, synthetic: pl.DataFrame) -> np.ndarray:
     """Return the weights of a set for these records, float64 [m]; 0 for a record that it does not have."""
-    found = context.lake.frame("weights", ["id", "weight"], f"run_id = {quote(run.run_id)}")
+    found = weights_of(context, run)
     joined = synthetic.select("id").join(found, on="id", how="left", maintain_order="left")
     return joined["weight"].fill_null(0.0).to_numpy()
 

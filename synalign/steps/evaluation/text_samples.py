@@ -15,9 +15,8 @@ from synalign.numerics.statistics.two_sample import resample
 from synalign.steps.alignment.inputs import first_half
 from synalign.steps.alignment.measure import MIN_TEST
 from synalign.steps.core.context import Context
-from synalign.steps.core.reading import records, require_real, vectors
+from synalign.steps.core.reading import records, require_real, vectors, weights_of
 from synalign.store.lake.journal import Run
-from synalign.store.lake.lake import quote
 from synalign.store.lake.schemas import REAL, SYNTHETIC
 
 #: The three sides, as `metrics.scope` has them.
@@ -156,7 +155,7 @@ def _synthetic(context: Context, run: Run | None) -> pl.DataFrame:
         )
     if run is None:
         return frame
-    weights = context.lake.frame("weights", ["id", "weight"], f"run_id = {quote(run.run_id)}")
+    weights = weights_of(context, run)
     return frame.join(weights, on="id", how="left", maintain_order="left").with_columns(pl.col("weight").fill_null(0.0))
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import Any
-
-import polars as pl
 
 from synalign.config import AnnotateRequest, override
 from synalign.errors import NotReadyError, UsageError
@@ -15,7 +12,7 @@ from synalign.steps.calling.jobs import fold, require_usable
 from synalign.steps.calling.prompt_runner import PromptRunner, request_parameters, settings_for
 from synalign.steps.calling.redaction import Redaction
 from synalign.steps.core.context import Context, Outcome
-from synalign.steps.core.reading import record_runs, records
+from synalign.steps.core.reading import by_hash, record_runs, records
 from synalign.steps.core.run_step import Result, run_step
 from synalign.steps.generation.vocabulary import known_values, merge, normalised
 from synalign.store.lake.journal import Clock, Plan
@@ -60,7 +57,7 @@ def annotate(context: Context, request: AnnotateRequest) -> Outcome:
     plan = Plan("annotate", parameters, inputs, context.config.seed)
 
     def work() -> Result:
-        chosen = _by_hash(frame, section.sample)
+        chosen = by_hash(frame, section.sample, "annotate/1")
         redaction = Redaction(context, settings.redact)
         wanted = [{"name": name, "kind": "category", "values": known.get(name, [])} for name in names]
         runner = PromptRunner(context, plan, settings, section.prompt, AnnotationList)
@@ -115,9 +112,3 @@ def _annotation_rows(
         fields = {name: getattr(value, name) for name in ("name", "kind", "value", "stated", "number")}
         rows.append({"origin": origin, "id": record_id, "call_id": call_id, **fields})
     return rows
-
-
-def _by_hash(frame: pl.DataFrame, count: int) -> pl.DataFrame:
-    """Return so many records by the hash of their ids, in that order: a larger sample begins with a smaller one."""
-    keys = pl.Series("key", [sha256(f"annotate/1:{name}".encode()).hexdigest() for name in frame["id"]])
-    return frame.with_columns(keys).sort("key").head(count).drop("key")

@@ -10,10 +10,9 @@ import polars as pl
 from synalign.config import Retrieve
 from synalign.errors import InputError, NotReadyError
 from synalign.steps.core.context import Context
-from synalign.steps.core.reading import records
+from synalign.steps.core.reading import records, weights_of
 from synalign.steps.corpus.documents import documents
 from synalign.steps.lifecycle.status import stale_weights
-from synalign.store.lake.lake import quote
 from synalign.store.lake.schemas import REAL, SYNTHETIC
 
 _SHOWN = 10
@@ -81,7 +80,7 @@ def synthetic_queries(context: Context, known: pl.DataFrame, settings: Retrieve,
         raise NotReadyError(
             "There are no weights yet. Run ws.align() ('synalign align DIR') first, or train on='synthetic'."
         )
-    weights = context.lake.frame("weights", ["id", "weight"], f"run_id = {quote(run.run_id)}")
+    weights = weights_of(context, run)
     frame = frame.join(weights.rename({"weight": "amount"}), on="id").filter(pl.col("amount") > 0).sort("id")
     found = _queries(frame, known, settings, "weighted synthetic records")
     return replace(found, notes=(*found.notes, *stale_weights(context, run)))
