@@ -35,6 +35,9 @@ ModelSettings = Annotated[
     ),
 ]
 
+#: Characters of the words that an option takes, up to which they stand beside it.
+_WIDEST = 22
+
 #: Fields that few need: they are no options, and are reached with --set.
 RARE = {
     "api_key_env", "batch_size", "documents", "refills", "prompt", "single_stage_prompt", "query_prompt", "unknown",
@@ -69,6 +72,8 @@ def options(
         written = [*flags.get(name, [f"--{name.replace('_', '-')}"])]
         taken: Any = str
         metavar = texts.get(name) or "|".join(words) or None
+        if words and len("|".join(words)) > _WIDEST:  # Then its description says which words there are.
+            metavar = "NUMBER|WORD" if words[0] == "NUMBER" else "WORD"
         several = [part for part in (kind, *parts) if get_origin(part) in (tuple, Mapping)]
         if name in texts:
             pass

@@ -14,29 +14,33 @@ class Align(Section):
 
     strength: Annotated[float, Field(ge=1e-9, allow_inf_nan=False)] | Literal["auto", "none"] = Field(
         default="auto",
-        description="eps of the dual, a smaller value pulls harder; 'none' for no pull; 'auto' chooses by "
-        "cross-validation.",
+        description="Regularisation (eps of the dual): a smaller number matches the real records more closely; 'none' "
+        "does not match them at all; 'auto' chooses by cross-validation.",
     )
     features: Annotated[int, Field(ge=2, le=65536, multiple_of=2)] | Literal["auto", "exact"] = Field(
         default=1024,
         description="Random features; 'auto': as many as the data can tell apart; 'exact': the kernel itself, for up "
-        "to 10,000 records, both sides together.",
+        "to 10,000 real and synthetic records together.",
     )
     kernel: Literal["gaussian", "linear"] = Field(
         default="gaussian",
-        description="'linear' is the paper's own objective: random projections, which see means alone.",
+        description="Kernel of the MMD; 'linear' is the paper's own objective, which compares means alone.",
     )
     bandwidths: Factors = Field(
         default=(1.0,),
         min_length=1,
         max_length=16,
-        description="Multiples of the median distance; several make a mixture.",
+        description="Bandwidths of the kernel, as multiples of the median distance; several make a mixture of kernels.",
     )
     by_label: bool | None = Field(default=None, description="Match each label by itself; unset: when labels exist.")
-    match: Names = Field(default=(), description="Other categorical columns to match jointly, on both sides.")
+    match: Names = Field(
+        default=(),
+        description="Categorical columns whose joint shares are matched, too; real and synthetic records need them.",
+    )
     quality: bool | None = Field(
         default=None,
-        description="Weight by how far the real data believe each synthetic label; unset: when labels are matched.",
+        description="Weight each synthetic record by how probable its label is, to a classifier of the real records; "
+        "unset: when labels are matched.",
     )
     label_shares: Annotated[
         Literal["auto", "real", "kept"] | dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]], TextKeys
@@ -55,7 +59,7 @@ class Align(Section):
         default=None,
         gt=0,
         le=1,
-        description="Floor on the effective sample size of each label, as a share of its records.",
+        description="Smallest effective sample size of each label, as a share of its records.",
     )
     duplicates: float | None = Field(
         default=None,
@@ -64,11 +68,13 @@ class Align(Section):
         description="Cosine similarity from which records are near-duplicates that share one budget.",
     )
     prior: str | None = Field(
-        default=None, min_length=1, description="A numeric column of the synthetic records to start from."
+        default=None,
+        min_length=1,
+        description="Numeric column of the synthetic records that holds the weights to start from.",
     )
-    weight_set: str = Field(default="default", min_length=1, description="The name under which the weights are kept.")
+    weight_set: str = Field(default="default", min_length=1, description="Name under which the weights are kept.")
     device: str = Field(
-        default="cpu", min_length=1, description="Where features are computed, as torch names it: cpu, cuda."
+        default="cpu", min_length=1, description="Device to compute features on, as torch names it: cpu, cuda."
     )
 
     def bandwidths_at(self, median: float) -> tuple[float, ...]:

@@ -15,7 +15,10 @@ RealCount = Annotated[
 ]
 Sizes = Annotated[
     Counts,
-    Field(min_length=1, description="Real records of the learning curve; all of them come on top."),
+    Field(
+        min_length=1,
+        description="Numbers of real records to train on, in the learning curve; all records are always added.",
+    ),
 ]
 #: The sizes of the learning curve by default.
 SIZES = (50, 100, 300, 1000)
@@ -33,7 +36,10 @@ class TrainingSettings(Section):
         default_factory=dict, description="Settings of the model, such as epochs of a network."
     )
     seeds: int = Field(
-        default=5, ge=2, le=1000, description="How often all is drawn and trained; intervals are over these."
+        default=5,
+        ge=2,
+        le=1000,
+        description="Draws of training records, each with a model of its own; intervals are over these.",
     )
     synthetic: Count | None = Field(
         default=None, description="Synthetic records in each draw; unset: train_share of them."
@@ -42,9 +48,11 @@ class TrainingSettings(Section):
         default=0.8,
         gt=0,
         le=1,
-        description="Share of the records of each side that a draw takes; 1: all, the same each time.",
+        description="Share of the real and of the synthetic records that a draw takes; 1: all of them in each draw.",
     )
-    methods: Names = Field(default=(), description="Rows of the table; empty: all.")
+    methods: Names = Field(
+        default=(), description="Methods to compare, such as real or weighted, as the relation lists them; empty: all."
+    )
     overlap: Literal["refuse", "drop", "keep"] = Field(
         default="refuse",
         description="Test records whose text is also trained on: refuse to evaluate, drop them, or keep them.",
@@ -62,7 +70,7 @@ class LearningCurveRequest(TrainingSettings):
     """Measure how many real labels the synthetic records are worth.
 
     A model is trained on several numbers of real records, and on all of them, alone and with synthetic ones, and
-    tested on the test split; `ws.sql("from learning_curve")` is the table. `sizes` above the number of real records
+    tested on the test split; the relation `learning_curve` is the table. `sizes` above the number of real records
     are left out. By default the methods are: real records alone, with synthetic ones as they come, and weighted.
 
     Raises:
@@ -79,7 +87,7 @@ class LearningCurveRequest(TrainingSettings):
 class EvaluateRequest(TrainingSettings):
     """Train on real, synthetic and mixed records, and compare on the test split.
 
-    Each method is one choice of training records; `ws.sql("from ablation")` is the table. How `weighted` is learned
+    Each method is one choice of training records; the relation `ablation` is the table. How `weighted` is learned
     follows the section `align` of the configuration.
 
     Raises:

@@ -33,17 +33,20 @@ class RetrieverSettings(Section):
         default=None, ge=2, le=4096, description="Length of a retriever's vectors; unset: that of the embedder's."
     )
     epochs: int = Field(
-        default=20, ge=1, le=10_000, description="Passes over the queries, more where these are fewer than 100 steps."
+        default=20,
+        ge=1,
+        le=10_000,
+        description="Passes over the training queries; more are made if these come to fewer than 100 steps.",
     )
-    batch: int = Field(default=256, ge=2, le=65_536, description="Queries of one step.")
+    batch: int = Field(default=256, ge=2, le=65_536, description="Queries in one training step.")
     learning_rate: float = Field(
-        default=3e-3, gt=0, allow_inf_nan=False, description="Of the first step; it falls to 0."
+        default=3e-3, gt=0, allow_inf_nan=False, description="Learning rate of the first step; it falls to 0."
     )
     temperature: float = Field(
         default=0.1,
         gt=0,
         allow_inf_nan=False,
-        description="By which cosines are divided: small, and only near misses count.",
+        description="Divisor of cosine similarities in the loss; the smaller, the more only near misses count.",
     )
     penalty: float = Field(
         default=1.0,
@@ -55,7 +58,8 @@ class RetrieverSettings(Section):
         default=0.3,
         ge=0,
         allow_inf_nan=False,
-        description="Weight of documents as queries for themselves: keeps those findable that no query is of.",
+        description="Weight of an extra loss in which each document is a query for itself, so that documents without "
+        "a training query can still be found.",
     )
     unasked: float = Field(
         default=0.1,
@@ -64,11 +68,16 @@ class RetrieverSettings(Section):
         description="How much documents that no query is of count among the wrong answers, more where they are drawn.",
     )
     hard_negatives: int = Field(
-        default=2, ge=0, le=100, description="Near misses of each query among the wrong answers."
+        default=2,
+        ge=0,
+        le=100,
+        description="Hard negatives of each query: the nearest documents that do not answer it.",
     )
-    device: str = Field(default="cpu", min_length=1, description="Where it is trained, as torch names it: cpu, cuda.")
+    device: str = Field(default="cpu", min_length=1, description="Device to train on, as torch names it: cpu, cuda.")
     index_from: int = Field(
-        default=5_000, ge=1, description="Documents from which an index is built; of fewer, all are compared."
+        default=5_000,
+        ge=1,
+        description="Number of documents from which an index is built; with fewer, all are compared with a query.",
     )
     index: Literal["ivf_flat", "ivf_pq", "ivf_hnsw", "none"] = Field(
         default="ivf_flat", description="The index: ivf_flat, ivf_pq (small), ivf_hnsw (graphs in partitions), or none."

@@ -87,10 +87,16 @@ class Select(Section):
     """Which clusters, and which records of them, the language model is shown."""
 
     budget: int | None = Field(
-        default=None, ge=1, description="Selections to make in one round; unset: 32, or all units if fewer."
+        default=None,
+        ge=1,
+        description="Selections to make in one round; unset: 32, or as many as there are clusters (or records).",
     )
-    unit: Literal["cluster", "record"] = Field(default="cluster", description="What is picked.")
-    demonstrations: int = Field(default=4, ge=1, le=50, description="Records shown for one selection.")
+    unit: Literal["cluster", "record"] = Field(
+        default="cluster", description="What one selection picks: a cluster, or a record."
+    )
+    demonstrations: int = Field(
+        default=4, ge=1, le=50, description="Real records that the model is shown for one selection."
+    )
     show: Literal["spread", "nearest", "random"] = Field(
         default="spread",
         description="Which records around a pick are shown: far from each other, nearest to it, or drawn by the seed.",
@@ -119,16 +125,17 @@ class Select(Section):
     label_shares: Annotated[
         Literal["proportional", "average"] | dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]], TextKeys
     ] = Field(default="proportional", description="Shares of the labels: the real ones, equal ones, or given ones.")
-    min_per_label: int = Field(default=1, ge=0, description="Selections that each label gets at least.")
+    min_per_label: int = Field(default=1, ge=0, description="Smallest number of selections of each label.")
     min_variance: float | None = Field(
         default=None, gt=0, le=1, description="Stop before a pick whose variance is below this (prior: 1)."
     )
     min_gain: float | None = Field(
         default=None, gt=0, lt=1, description="Stop before a pick whose score is below this share of the round's first."
     )
-    batch: int = Field(default=1, ge=1, description="Picks taken by the same variances; 1 takes each by what is left.")
+    batch: int = Field(default=1, ge=1, description="Picks that are made before the variances are computed again.")
     guide: Literal["none", "witness"] = Field(
-        default="none", description="'witness': the score is times how far alignment finds the place under-covered."
+        default="none",
+        description="'witness' multiplies the score by how under-covered alignment finds the place (the MMD witness).",
     )
 
     @field_validator("kernel")
