@@ -47,7 +47,7 @@ OWNERS = {
     "typer": {
         f"cli/{name}.py"
         for name in (
-            "app", "evaluation", "experiments", "history", "options", "pipeline", "query", "retrieval", "steps",
+            "app", "evaluation", "history", "pipeline", "query", "retrieval", "steps",
             "upkeep", "weights",
         )
     },

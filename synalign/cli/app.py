@@ -41,15 +41,15 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Evaluation": {
         "evaluate": ("evaluation", "Compare models trained on real and synthetic data"),
         "learning-curve": ("evaluation", "Measure how many real labels synthetic data replace"),
-        "text-quality": ("texts", "Compare diversity and form of real and synthetic text"),
-        "experiment": ("experiments", "Analyse the log of an online A/B test"),
+        "text-quality": ("evaluation", "Compare diversity and form of real and synthetic text"),
+        "experiment": ("evaluation", "Analyse the log of an online A/B test"),
     },
     "Retrieval": {
         "documents": ("retrieval", "Bring in the documents that queries look for"),
         "retriever": ("retrieval", "Train a retriever and index the documents"),
         "retrieve": ("retrieval", "Find the documents that answer a text"),
         "evaluate-retrieval": ("retrieval", "Rank documents for the test queries"),
-        "ab": ("experiments", "Compare two retrievers by simulated clicks"),
+        "ab": ("evaluation", "Compare two retrievers by simulated clicks"),
     },
     "Questions": {
         "sql": ("query", "Run SQL over a workspace and attached data"),

@@ -1,4 +1,4 @@
-"""Commands that tell whether the synthetic records help."""
+"""Commands that tell whether the synthetic records help, and what an A/B test found."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from synalign.cli.steps import step
+from synalign.errors import UsageError
 from synalign.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -158,4 +159,144 @@ learning_curve = step(
     own=_OWN,
     before=_check_chart,
     show=_show_curve,
+)
+
+
+_SIDES = ("real", "raw", "weighted")
+
+#: Figures that are a share are shown in per cent.
+_SHARES = (
+    "distinct_1", "distinct_2", "distinct_3", "punctuation_rate", "uppercase_rate", "digit_rate", "emoji_rate",
+    "url_rate", "vocabulary_jaccard", "vocabulary_known", "vocabulary_covered", "copied", "near_duplicate", "test_copy",
+    "personal", "personal_real",
+)  # fmt: skip
+
+
+def _show_texts(workspace: Workspace, outcome: Any, as_json: bool) -> None:
+    from synalign.cli.terminal import outcome_data, print_json, say, show_outcome, show_sections
+
+    query = "from text_quality where run_id = ?"
+    columns, found = workspace.fetch(workspace.sql(query, [outcome.run_id]))
+    rows = [dict(zip(columns, row, strict=True)) for row in found]
+    if as_json:
+        print_json(outcome_data(outcome) | {"figures": rows})
+        return
+    show_outcome(outcome)
+    sides = [side for side in _SIDES if any(row[side] is not None for row in rows)]
+    sections: dict[str, list[list[str]]] = {}
+    for row in rows:
+        cells = [row["figure"], *(_cell(row, side) for side in sides), *([_better(row)] if "weighted" in sides else [])]
+        sections.setdefault(row["family"], []).append(cells)
+    show_sections(["", *sides, *(["nearer to real"] if "weighted" in sides else [])], sections)
+    for sentence in _sentences(rows):
+        say(sentence)
+
+
+def _cell(row: dict[str, Any], side: str) -> str:
+    """Return a figure, and half of its interval beside it."""
+    value = row[side]
+    if value is None:
+        return ""
+    reach = max(value - row[f"{side}_low"], row[f"{side}_high"] - value)
+    if row["metric"] in _SHARES:
+        return f"{100 * value:.1f}% ±{100 * reach:4.1f}"
+    if row["metric"].startswith(("words", "characters")):
+        return f"{value:.1f} ±{reach:4.1f}"
+    return f"{value:.3f} ±{reach:.3f}"
+
+
+def _better(row: dict[str, Any]) -> str:
+    """Return the side that is nearer, in brackets where the intervals of both overlap."""
+    better = row["better"]
+    if better in (None, "same"):
+        return better or ""
+    return str(better) if row["is_clear"] else f"({better})"
+
+
+def _sentences(rows: list[dict[str, Any]]) -> list[str]:
+    """Return in words how the weighted texts compare with the raw ones."""
+    clear = [row for row in rows if row["is_clear"]]
+    found = []
+    worse = [row for row in clear if row["better"] == "raw"]
+    if worse:
+        listed = ", ".join(row["figure"] for row in worse)
+        found.append(f"The weights move the text away from real text in: {listed}.")
+    found.append("± is half of a 95% interval. In brackets: nearer, but the intervals of raw and weighted overlap.")
+    return found if any(row["better"] for row in rows) else ["± is half of a 95% interval."]
+
+
+text_quality = step("text-quality", show=_show_texts)
+
+
+_A = Annotated[str, typer.Argument(metavar="A", help="A retriever, as the relation rankings names it.")]
+_B = Annotated[str, typer.Argument(metavar="B", help="The retriever to compare it with.")]
+_LOG = Annotated[
+    str, typer.Argument(metavar="LOG", help="Parquet, CSV, JSON Lines, a DuckDB file, or a database's address.")
+]
+
+
+def _show_ab(_workspace: Workspace, outcome: Any, as_json: bool) -> None:
+    from synalign.cli.terminal import outcome_data, print_json, say, show_text
+    from synalign.steps.retrieval.ab import summary
+
+    if as_json:
+        print_json(outcome_data(outcome) | {"summary": summary(outcome.counts)})
+        return
+    show_text(summary(outcome.counts))
+    for note in outcome.notes:
+        say(f"note: {note}.")
+
+
+def _show_experiment(_workspace: Workspace, found: Any, as_json: bool) -> None:
+    from synalign.cli.terminal import print_json, say, show_text
+
+    if as_json:
+        print_json(
+            {
+                "run_id": found.run_id,
+                "reused": found.reused,
+                "users": dict(found.users),
+                "sample_ratio_p": found.sample_ratio_p,
+                "metrics": found.frame.to_dicts(),
+                "notes": list(found.notes),
+                "summary": found.summary,
+            }
+        )
+        return
+    for note in found.notes:
+        say(f"note: {note}.")
+    show_text(found.summary)
+
+
+def _metrics(given: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in given:
+        name, sign, columns = text.partition("=")
+        if not name.strip() or (sign and not columns.strip()):
+            raise UsageError(f"--metric takes COLUMN, COLUMN/COLUMN, or NAME=one of these; given: {text!r}.")
+        if name.strip() in found:
+            raise UsageError(f"--metric names {name.strip()!r} twice.")
+        found[name.strip()] = columns.strip() if sign else name.strip()
+    return found
+
+
+def _shares(given: list[str]) -> dict[str, float]:
+    found = {}
+    for text in given:
+        arm, _, share = text.rpartition("=")
+        try:
+            found[arm] = float(share)
+        except ValueError as error:
+            raise UsageError(f"--share takes ARM=SHARE, such as A=0.9; given: {text!r}.") from error
+    return found
+
+
+ab = step("ab", arguments={"a": _A, "b": _B}, show=_show_ab)
+experiment = step(
+    "experiment",
+    "analyse_experiment",
+    arguments={"source": _LOG},
+    flags={"metrics": ("--metric",), "shares": ("--share",)},
+    read={"metrics": _metrics, "shares": _shares},
+    show=_show_experiment,
 )

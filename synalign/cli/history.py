@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from synalign.cli.options import AsJson, Csv, Where
-from synalign.cli.steps import opened, show_frame
+from synalign.cli.steps import AsJson, Csv, Where, opened, show_frame
 from synalign.errors import UsageError
 
 _STATE = "A tag, a run id or the beginning of one, or a time (UTC) such as 2026-01-31T17:30."

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from synalign.cli.app import patience
-from synalign.cli.options import AsJson, Settings, Where, settings
-from synalign.cli.steps import FILE, opened, step, stopped
+from synalign.cli.steps import FILE, AsJson, Settings, Where, opened, settings, step, stopped
 from synalign.errors import UsageError
 from synalign.workspace import Workspace
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from synalign.cli.options import AsJson, Csv, Where
-from synalign.cli.steps import opened, show_frame
+from synalign.cli.steps import AsJson, Csv, Where, opened, show_frame
 from synalign.errors import UsageError
 
 if TYPE_CHECKING:

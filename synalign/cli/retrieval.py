@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from synalign.cli.options import AsJson, Csv, Where
-from synalign.cli.steps import FILE, opened, show_frame, step
+from synalign.cli.steps import FILE, AsJson, Csv, Where, opened, show_frame, step
 from synalign.errors import UsageError
 
 _NAME = Annotated[str | None, typer.Argument(help="Name of the retriever; default: what it is trained on.")]

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from synalign.cli.options import AsJson, Where
-from synalign.cli.steps import opened
+from synalign.cli.steps import AsJson, Where, opened
 from synalign.errors import UsageError
 from synalign.version import __version__
 

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from synalign.cli.options import AsJson, Csv, Where
 from synalign.cli.query import At, reader_of
-from synalign.cli.steps import opened, show_frame, show_step, step
+from synalign.cli.steps import AsJson, Csv, Where, opened, show_frame, show_step, step
 from synalign.errors import UsageError
 from synalign.workspace import Workspace
 

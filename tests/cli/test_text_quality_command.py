@@ -50,7 +50,7 @@ def test_json_has_the_outcome_and_every_figure(ws: Path) -> None:
 
 
 def test_weights_that_move_away_are_named(ws: Path) -> None:
-    from synalign.cli.texts import _sentences
+    from synalign.cli.evaluation import _sentences
 
     row = {"figure": "self-BLEU", "better": "raw", "is_clear": True}
     assert _sentences([row])[0] == "The weights move the text away from real text in: self-BLEU."
