@@ -1,7 +1,7 @@
 -- The real training record nearest to a record, by cosine similarity of the vectors. For a sample: up to 2,000 real
 -- training records and as many weighted synthetic ones, each compared with all other real training records. Above
 -- 62,500 real training records the sample is smaller, so that at most 125 million pairs of each origin are compared, but
--- never below 500; the notes of the run say how many. Sampled are those whose ids have the smallest hashes.
+-- never below 250; the notes of the run say how many. Sampled are those whose ids have the smallest hashes.
 -- key: run_id, origin, id
 -- run_id: the run that measured
 -- weights_run_id: the run of `align` whose weighted records were sampled

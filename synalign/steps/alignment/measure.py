@@ -51,8 +51,8 @@ MIN_TEST = 50
 _NEIGHBOURS = 5
 
 #: Pairs of records that are compared for `neighbours` of one origin, and records that are looked at however many pairs
-#: they make: 500 records show a share to within 4 points.
-MAX_PAIRS, MIN_NEIGHBOURS = 125_000_000, 500
+#: they make: 250 records show a share to within 6 points.
+MAX_PAIRS, MIN_NEIGHBOURS = 125_000_000, 250
 
 #: The stratum of real records whose label, or combination of columns, no synthetic record has.
 NO_SYNTHETIC = "(no synthetic)"
