@@ -17,8 +17,9 @@ def test_every_command_is_in_the_reference() -> None:
     commands = cli_reference.commands()
     assert len(commands) > 30
     assert re.findall(r"^### `(.+)`$", page, re.MULTILINE) == list(commands)
-    assert "| `--test-share X` | Put this share" in page
-    assert "`FILE`" in page
+    ingest = page.split("### `ingest`")[1].split("\n### ")[0]
+    assert re.search(r"^\| `--test-share \S+` \| \w.*\|$", ingest, re.MULTILINE)
+    assert ingest.lstrip().startswith("```text\nsynalign ingest DIR ")
 
 
 def test_every_option_says_what_it_does() -> None:
