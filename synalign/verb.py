@@ -174,7 +174,7 @@ class Verb(Generic[C]):
         missing = [name for name in needed if given.get(name) is None]
         if missing:
             raise TypeError(f"{called} needs the argument {missing[0]!r}.")
-        return [given[name] for name in self.required], parse(self.request, values, self.name)
+        return [given[name] for name in self.required], parse(self.request, values, self.request.section or self.name)
 
     def _made(self) -> FunctionType:
         def call(workspace: Any, *args: Any, **kwargs: Any) -> Any:

@@ -161,7 +161,7 @@ def settings(texts: Sequence[str] | None) -> tuple[dict[str, Any], dict[str, Any
     for text in texts or ():
         name, equals, value = (part.strip() for part in text.partition("="))
         if not equals or not name:
-            raise UsageError(f"--set takes SECTION.KEY=VALUE, such as align.features=auto; given: {text!r}.")
+            raise UsageError(f"--set takes NAME=VALUE, such as align.features=auto; given: {text!r}.")
         try:
             read: Any = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:

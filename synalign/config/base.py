@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SkipValidation
 
@@ -12,6 +12,8 @@ class Section(BaseModel):
     """Base of all sections and requests: frozen, and a key that is not known is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, arbitrary_types_allowed=True)
+    #: The section that a request is of, where that is not called as the verb.
+    section: ClassVar[str] = ""
 
 
 def of(section: type[BaseModel], name: str) -> Any:

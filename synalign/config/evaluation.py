@@ -80,6 +80,7 @@ class LearningCurveRequest(TrainingSettings):
         ModelError: if a model needs what is not installed or not there.
     """
 
+    section = "evaluate"
     sizes: Sizes = SIZES
     embedder: EmbedderName = None
 

@@ -109,6 +109,7 @@ class TrainRetrieverRequest(RetrieverSettings):
         ConfigError: if a setting is not allowed.
     """
 
+    section = "retrieve"
     name: str | None = Field(
         default=None,
         description="Name of the retriever; unset: what it is trained on. Training under a name again replaces it.",
