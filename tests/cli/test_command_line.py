@@ -126,12 +126,13 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_verb_has_help_and_stands_in_the_readme() -> None:
+def test_every_verb_has_help_and_stands_in_a_page() -> None:
     overview = good("--help")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    written = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     listed = re.findall(r"^  ([a-z-]+) {2,}\S", overview.partition("Commands:")[2], re.MULTILINE)
     assert set(listed) == set(VERBS)
-    missing = [verb for verb in VERBS if not re.search(rf"synalign {verb}\b", readme)]
+    missing = [verb for verb in VERBS if not re.search(rf"synalign {verb}\b", written)]
     assert missing == []
 
 
