@@ -8,6 +8,7 @@ from typing import Any
 import typer.main
 
 from synalign.cli import app
+from synalign.cli.app import GROUPS
 
 _INTRODUCTION = """\
 # Commands
@@ -42,8 +43,7 @@ def reference() -> str:
     """Return the page."""
     parts = [_INTRODUCTION, "## For every command\n", _options(typer.main.get_command(app))]
     for name, command in commands().items():
-        panel = getattr(command, "rich_help_panel", None)
-        heading = f"## {panel if isinstance(panel, str) else 'Each command'}\n"
+        heading = f"## {next(group for group, names in GROUPS.items() if name in names)}\n"
         parts += [heading] if heading not in parts else []
         parts.append(_section(name, command))
     return "\n".join(parts)
@@ -65,7 +65,7 @@ def _name(parameter: Any, command: Any) -> str:
     names, bracket, kind = _record(parameter, command)[0].partition("<")
     value = _KINDS.get(kind.rstrip(">"), kind.rstrip(">")) if bracket and not _is_argument(parameter) else ""
     names = names.strip().upper() if _is_argument(parameter) else names.strip()
-    return f"`{f'{names} {value}'.strip()}`"
+    return f"`{_cell(f'{names} {value}')}`"
 
 
 def _record(parameter: Any, command: Any) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import synalign as sa
+from synalign.cli.app import GROUPS
 from synalign.config import Config, RunConfig
 from tools import api_reference, cli_reference, config_reference, docs
 
@@ -17,6 +18,8 @@ def test_every_command_is_in_the_reference() -> None:
     commands = cli_reference.commands()
     assert len(commands) > 30
     assert re.findall(r"^### `(.+)`$", page, re.MULTILINE) == list(commands)
+    assert re.findall(r"^## (.+)$", page, re.MULTILINE) == ["For every command", *GROUPS]
+    assert "| `--strength NUMBER\\|auto\\|none` |" in page, "a mark of alternatives ends no cell"
     ingest = page.split("### `ingest`")[1].split("\n### ")[0]
     assert re.search(r"^\| `--test-share \S+` \| \w.*\|$", ingest, re.MULTILINE)
     assert ingest.lstrip().startswith("```text\nsynalign ingest DIR ")
