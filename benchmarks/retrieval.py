@@ -30,7 +30,7 @@ import numpy as np
 import polars as pl
 
 import synalign as sa
-from synalign.llm.builtin.replay import Entry, recording_text
+from synalign.llm.builtin.replay import RecordedReply, recording_text
 from synalign.numerics.evaluation.ranking import exact_search
 from synalign.steps.retrieval.retrieve import stored
 from synalign.steps.retrieval.retriever import load, named
@@ -102,7 +102,7 @@ def rewritten(workspace: sa.Workspace, data: Clinc, path: Path) -> Path:
     entries = []
     for subject, seed, label in sorted(asked):
         records = [{"text": text} for text in spare[label][:WRITTEN]]
-        entries.append(Entry(subject, json.dumps({"records": records}), seed, "generate", "people"))
+        entries.append(RecordedReply(subject, json.dumps({"records": records}), seed, "generate", "people"))
     path.write_text(recording_text(entries), encoding="utf-8")
     return path
 

@@ -87,7 +87,7 @@ def install(killer: Killer) -> None:
     """Put the killer around everything that changes a file of the workspace."""
     insert, create, delete, add_columns = Lake.insert, Lake._open_or_create, Lake.delete, Lake.add_columns
     compact, drop, remove = Lake.compact, Lake.drop, gc._remove_unfinished_tables
-    put, open_ledger, forget, reserve_all = Ledger.put, Ledger._open, Ledger.forget, Ledger.reserve_all
+    put, open_ledger, trim, reserve_all = Ledger.put, Ledger._open, Ledger.trim, Ledger.reserve_all
     publish, replace, write_text = catalog.publish, os.replace, Path.write_text
 
     def insert_named(self: Lake, name: str, rows: Any, spec: Any = None) -> int:
@@ -130,8 +130,8 @@ def install(killer: Killer) -> None:
     def drop_named(self: Lake, name: str) -> None:
         killer.act(f"drop:{name}", lambda: drop(self, name))
 
-    def forget_named(self: Ledger, call_ids: Any) -> int:
-        return killer.act("ledger trim", lambda: forget(self, call_ids))
+    def trim_named(self: Ledger, call_ids: Any) -> int:
+        return killer.act("ledger trim", lambda: trim(self, call_ids))
 
     def reserve_named(self: Ledger, most: Any) -> list[int]:
         return killer.act("ledger reserve", lambda: reserve_all(self, most))
@@ -152,7 +152,7 @@ def install(killer: Killer) -> None:
     Lake.delete, Lake.add_columns = delete_named, add_named  # type: ignore[method-assign]
     Lake.compact, Lake.drop = compact_named, drop_named  # type: ignore[method-assign]
     Ledger.put, Ledger._open = put_named, open_named  # type: ignore[method-assign]
-    Ledger.forget, Ledger.reserve_all = forget_named, reserve_named  # type: ignore[method-assign]
+    Ledger.trim, Ledger.reserve_all = trim_named, reserve_named  # type: ignore[method-assign]
     gc._remove_unfinished_tables = remove_named
     catalog.publish, os.replace = publish_named, replace_named
     Path.write_text = write_text_named  # type: ignore[method-assign]

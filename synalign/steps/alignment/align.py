@@ -27,7 +27,7 @@ from synalign.steps.alignment.strength import choose_strength, curve_summary, de
 from synalign.steps.alignment.weighting import Weighting
 from synalign.steps.core.context import Context, Outcome
 from synalign.steps.core.reading import record_runs
-from synalign.steps.core.run_step import Result, run_step
+from synalign.steps.core.run_step import Result, Rows, run_step
 from synalign.steps.embedding import embed as embedding
 from synalign.steps.forget.tombstones import forget_runs
 from synalign.steps.selection.cluster import assign_new
@@ -93,7 +93,7 @@ def align(context: Context, request: AlignRequest) -> Outcome:
         some = inputs.with_synthetic(np.flatnonzero(inputs.synthetic.strata >= 0))
         total = weighted["weight"].sum()
         measured.append(MeasuredArrays(some, weighted["weight"].to_numpy() / total, fitted.witness))
-        tables = {
+        tables: dict[str, Rows] = {
             "weights": weighted.with_columns(weight_set=pl.lit(settings.weight_set)),
             "alignments": [common | row for row in rows],
             "label_quality": [] if quality is None else quality_rows(inputs, quality),

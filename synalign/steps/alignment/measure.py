@@ -4,7 +4,7 @@ records come in, and learns nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ from synalign.steps.alignment.kernel import EXACT, RANDOM, stored_kernel
 from synalign.steps.alignment.weight_sets import fitted_run, settings_of, weighted_records
 from synalign.steps.core.context import Context, Outcome
 from synalign.steps.core.reading import record_runs, require_real
-from synalign.steps.core.run_step import Result, run_step
+from synalign.steps.core.run_step import Result, Rows, run_step
 from synalign.steps.embedding import embed as embedding
 from synalign.steps.forget.tombstones import forget_runs
 from synalign.store.lake.journal import Clock, Plan, Run
@@ -109,15 +109,15 @@ def measure(context: Context, run: Run, arrays: MeasuredArrays | None = None) ->
         found = arrays or _read(context, run)
         metrics: list[dict[str, Any]] = []
         notes: list[str] = []
-        tables: dict[str, Sequence[Mapping[str, Any]] | pl.DataFrame] = {"witness": [], "neighbours": []}
+        tables: dict[str, Rows] = {"witness": [], "neighbours": []}
         if found is not None:
             for row in [*_statistics(_sample(found, seed), seed, notes), *_shares(context, found)]:
                 metrics.append({"scope": "*", "weight_set": run.parameters["weight_set"], "seed": seed} | row)
+            weighted_by = pl.lit(run.run_id).alias("weights_run_id")
             tables = {
-                "witness": _witness_rows(context, found, fitted_run(context, run)),
-                "neighbours": _neighbour_rows(found.inputs, notes),
+                "witness": _witness_rows(context, found, fitted_run(context, run)).with_columns(weighted_by),
+                "neighbours": _neighbour_rows(found.inputs, notes).with_columns(weighted_by),
             }
-            tables = {name: rows.with_columns(weights_run_id=pl.lit(run.run_id)) for name, rows in tables.items()}
         tables["metrics"] = [row | {"weights_run_id": run.run_id} for row in metrics]
         context.progress("measuring", 1, 1)
         values = {row["metric"]: row["value"] for row in metrics}

@@ -37,7 +37,7 @@ from synalign.steps.alignment.weight_sets import find_set, fitted_run, settings_
 from synalign.steps.alignment.weighting import distance_columns
 from synalign.steps.core.context import Context, Outcome
 from synalign.steps.core.reading import records
-from synalign.steps.core.run_step import Result, run_step
+from synalign.steps.core.run_step import Result, Rows, run_step
 from synalign.steps.embedding import embed as embedding
 from synalign.store.lake.journal import Clock, Plan, Run
 from synalign.store.lake.lake import quote
@@ -77,7 +77,7 @@ def score(context: Context, request: ScoreRequest) -> Outcome:
             scoring = _Scoring.read(context, settings, embedder, fitted)
         weighted, rows, notes = scoring.weights()
         common = {"weight_set": name, "scored_from": fitted.run_id}
-        tables = {
+        tables: dict[str, Rows] = {
             "weights": weighted.with_columns(weight_set=pl.lit(name)),
             "alignments": [row | common for row in rows],
             "label_quality": [] if scoring.quality is None else quality_rows(scoring.inputs, scoring.quality),
@@ -133,8 +133,10 @@ class _Scoring:
         prior, _ = base_measure(inputs.synthetic, settings, seed)
         found = None
         if rows[0]["quality"]:
-            seen, written = inputs.real, inputs.synthetic
-            found = label_quality(seen.matrix, seen.labels, seen.multiplicity, written.matrix, written.labels, seed)
+            known_real, written = inputs.real, inputs.synthetic
+            found = label_quality(
+                known_real.matrix, known_real.labels, known_real.multiplicity, written.matrix, written.labels, seed
+            )
             prior = prior * found.probability
         known = synthetic["id"].is_in(old["id"].to_list()).to_numpy()
         held = old["weight"].to_numpy()

@@ -11,6 +11,9 @@ import polars as pl
 from synalign.steps.core.context import Context, Outcome
 from synalign.store.lake.journal import Clock, Plan, Run
 
+#: Rows of one table, as dicts or as a frame.
+Rows = Sequence[Mapping[str, Any]] | pl.DataFrame
+
 
 @dataclass(frozen=True)
 class Result:
@@ -19,7 +22,7 @@ class Result:
     rows: by table, as dicts or as a frame, without `run_id`. counts, notes: see `Outcome`.
     """
 
-    rows: Mapping[str, Sequence[Mapping[str, Any]] | pl.DataFrame]
+    rows: Mapping[str, Rows]
     counts: Mapping[str, Any]
     notes: Sequence[str] = ()
 

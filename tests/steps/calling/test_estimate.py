@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 import synalign as sa
-from synalign.config import Llm
+from synalign.config import EstimateRequest, Llm
 from synalign.errors import NotReadyError
 from synalign.llm.prompting.tokens import estimated_tokens
 from synalign.llm.transport.chat import ChatRequest
@@ -55,7 +55,7 @@ def copy(template: Path, blank: Path) -> Copy:
 
 
 def of(workspace: sa.Workspace, **given: Any) -> Estimate:
-    return estimate(workspace._context(), **given)
+    return estimate(workspace._context(), EstimateRequest(**given))
 
 
 def rows(found: Estimate) -> dict[tuple[str, str], Row]:
@@ -107,7 +107,7 @@ def test_numbers_of_an_example_by_hand(copy: Copy) -> None:
 def test_the_prompts_are_those_that_reason_sends(copy: Copy) -> None:
     workspace = copy(prices=PRICES, generate={"per_selection": 5, "from_demonstrations": 2})
     context = workspace._context()
-    _, runner, _, selections = reasoning.planned(context)
+    _, runner, _, selections = reasoning.planned(context, EstimateRequest())
     jobs = reasoning.requests(runner, selections)
     found = rows(of(workspace))
     row = found["reason", "attributes"]
@@ -198,7 +198,7 @@ def test_without_a_limit_of_replies_the_most_is_unknown(copy: Copy) -> None:
 def test_what_is_answered_costs_nothing_again(copy: Copy) -> None:
     workspace = copy(prices=PRICES)
     context = workspace._context()
-    _, runner, _, selections = reasoning.planned(context)
+    _, runner, _, selections = reasoning.planned(context, EstimateRequest())
     jobs = reasoning.requests(runner, selections)
     before = rows(of(workspace))["reason", "attributes"]
     for job in jobs[:2]:
