@@ -117,7 +117,7 @@ def given(request: type[Section], values: Mapping[str, Any]) -> dict[str, Any]:
             continue
         kind = plain(request.model_fields[name].annotation) if name in request.model_fields else str
         if name == "label_shares":
-            value = shares(value)
+            value = shares(value, [word for part in get_args(kind) for word in get_args(part) if isinstance(word, str)])
         elif isinstance(value, str) and {int, float} & set(get_args(kind)):
             value = number(value)
         found[name] = value
@@ -134,8 +134,8 @@ def number(given: str) -> Any:
     return given
 
 
-def shares(given: str) -> str | dict[str, float]:
-    """Return --label-shares: a word, or a share for each label."""
+def shares(given: str, words: Sequence[str]) -> str | dict[str, float]:
+    """Return --label-shares: one of some words, or a share for each label."""
     if "=" not in given:
         return given
     found = {}
@@ -144,7 +144,8 @@ def shares(given: str) -> str | dict[str, float]:
         try:
             found[label.strip()] = float(share)
         except ValueError as error:
-            raise UsageError(f"--label-shares takes a word, or label=share,label=share; given: {given!r}.") from error
+            allowed = f"{', '.join(words)}, or label=share,label=share"
+            raise UsageError(f"--label-shares takes {allowed}; given: {given!r}.") from error
     return found
 
 

@@ -7,7 +7,7 @@ import pytest
 from tests.steps.workspaces import unpublished
 
 #: Where it matters what the catalog says after a verb.
-_PUBLISHED = ("test_forget", "test_forget_embedders")
+_PUBLISHED = ("test_forget", "test_forget_embedders", "test_fsck")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -91,7 +91,7 @@ def test_every_call_ends_once_whatever_the_endpoint_does(start: Any, blank: Path
     stats, requests = endpoint.stats(), endpoint.requests()
     context.ledger.close()
     assert all(stats["replies"][fault] > 0 for fault in faults)
-    assert stats["replies"]["over_capacity"] < 0.1 * stats["arrivals"]
+    assert stats["replies"].get("over_capacity", 0) < 0.1 * stats["arrivals"]
     assert set(calls) == {job.request.call_id for job in asked}
     assert len(requests) == 600
     found = Counter(call["status"] for call in calls.values())
