@@ -127,7 +127,7 @@ def label_quotas(
     if len(short):
         label = int(short[np.argmax((wanted - has)[short])])
         what = "clusters" if candidates.rows is None else "records"
-        cure = "select records (unit='record'), cluster into more, " if candidates.rows is None else ""
+        cure = "choose records (unit='record'), cluster into more, " if candidates.rows is None else ""
         raise UsageError(
             f"The label {clustered.names[label]!r} is to get {wanted[label]} of {count} selections and has "
             f"{has[label]} {what}. Lower the budget or min_per_label, {cure}give it a smaller share "
