@@ -21,7 +21,7 @@ ALLOWED = {
     "numerics": {"errors", "ids", "numerics"},
     "store": {"errors", "ids", "config", "resources", "store", "version"},
     "llm": {"errors", "ids", "config", "resources", "llm"},
-    "models": {"errors", "ids", "models"},
+    "models": {"config", "errors", "ids", "models"},
     "experiments": {"errors", "experiments", "ids", "numerics"},
     "steps": {"errors", "experiments", "ids", "config", "resources", "steps", "version", *ROOMS},
     "pipeline": {"errors", "config", "steps"},
